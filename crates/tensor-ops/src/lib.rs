@@ -1,0 +1,38 @@
+//! Dense tensors of `f32` and `f64` and the few operations that neural networks are made of.
+//!
+//! * [`Tensor`] owns numbers in row-major order, [`View`] borrows them; both carry a [`Shape`].
+//! * [`matmul`], [`matmul_tn`] and [`matmul_nt`] are matrix products into a buffer of the caller's.
+//! * [`sum_axis`], [`map`] and [`zip`] reduce and transform.
+//!
+//! Large operations are shared among the threads of [`with_threads`]. How an operation is cut into pieces
+//! depends on the shapes alone, and the pieces are put together in a fixed order, so a result has the same
+//! bits at any number of threads.
+//!
+//! ```
+//! use tensor_ops::{Tensor, matmul};
+//!
+//! let a = Tensor::from_vec([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+//! let b = Tensor::from_vec([3, 1], vec![1.0, 0.0, -1.0])?;
+//! let mut product = Tensor::zeros([2, 1]);
+//! matmul(a.view(), b.view(), &mut product)?;
+//! assert_eq!(product.data(), [-2.0, -2.0]);
+//! # Ok::<(), tensor_ops::Error>(())
+//! ```
+
+mod elementwise;
+mod error;
+mod matmul;
+mod parallel;
+mod reduce;
+mod scalar;
+mod shape;
+mod tensor;
+
+pub use elementwise::{add_row, map, map_in_place, zip, zip_in_place};
+pub use error::{Error, Result};
+pub use matmul::{matmul, matmul_nt, matmul_tn};
+pub use parallel::with_threads;
+pub use reduce::{sum, sum_axis};
+pub use scalar::{DType, Scalar};
+pub use shape::{MAX_RANK, Shape};
+pub use tensor::{Tensor, View};

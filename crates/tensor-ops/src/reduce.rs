@@ -1,0 +1,76 @@
+//! Sums whose order depends on the shape alone.
+
+use crate::parallel::for_each_chunk;
+use crate::{Error, Result, Scalar, Tensor, View};
+
+/// Elements (or lines) that are added one after the other before partial sums are added up.
+const RUN: usize = 128;
+
+/// The sum of all numbers, in a fixed order: halves are summed by themselves, which keeps the rounding error
+/// of a long sum near that of a short one.
+#[must_use]
+pub fn sum<T: Scalar>(values: &[T]) -> T {
+    const LANES: usize = 8;
+    if values.len() > RUN {
+        let (left, right) = values.split_at((values.len() / 2).next_multiple_of(RUN));
+        return sum(left) + sum(right);
+    }
+    let lines = values.chunks_exact(LANES);
+    let tail = lines.remainder().iter().copied().sum::<T>();
+    let mut lanes = [T::zero(); LANES];
+    for line in lines {
+        lanes.iter_mut().zip(line).for_each(|(sum, &x)| *sum += x);
+    }
+    lanes.into_iter().sum::<T>() + tail
+}
+
+/// Sums over one axis.
+///
+/// # Shapes
+/// `input [..outer, n, inner..]` with `n` at `axis`; `output` is resized to the same shape with 1 at `axis`.
+///
+/// # Errors
+/// [`Error::Shape`] where `input` has no such axis.
+pub fn sum_axis<T: Scalar>(input: View<'_, T>, axis: usize, output: &mut Tensor<T>) -> Result<()> {
+    let shape = input.shape();
+    let Some(&n) = shape.get(axis) else {
+        return Err(Error::Shape {
+            operation: "sum_axis",
+            expected: format!("an axis {axis}"),
+            found: shape,
+        });
+    };
+    let inner: usize = shape[axis + 1..].iter().product();
+    output.resize(shape.with_axis(axis, 1));
+    if inner == 1 {
+        let chunk = (1 << 14) / n.max(1) + 1;
+        for_each_chunk(output.data_mut(), chunk, shape.len(), |index, sums| {
+            for (offset, out) in sums.iter_mut().enumerate() {
+                *out = sum(&input.data()[(index * chunk + offset) * n..][..n]);
+            }
+        });
+    } else {
+        for_each_chunk(output.data_mut(), inner.max(1), shape.len(), |outer, sums| {
+            add_lines(&input.data()[outer * n * inner..][..n * inner], sums);
+        });
+    }
+    Ok(())
+}
+
+/// `sums[j]` = the sum of element j of every line, lines added in runs.
+fn add_lines<T: Scalar>(lines: &[T], sums: &mut [T]) {
+    const LANES: usize = 32;
+    let width = sums.len();
+    for (block, sums) in sums.chunks_mut(LANES).enumerate() {
+        let mut total = [T::zero(); LANES];
+        for run in lines.chunks(RUN * width) {
+            let mut partial = [T::zero(); LANES];
+            for line in run.chunks_exact(width) {
+                let line = &line[block * LANES..][..sums.len()];
+                partial.iter_mut().zip(line).for_each(|(sum, &x)| *sum += x);
+            }
+            total.iter_mut().zip(partial).for_each(|(sum, x)| *sum += x);
+        }
+        sums.copy_from_slice(&total[..sums.len()]);
+    }
+}

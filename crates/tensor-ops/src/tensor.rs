@@ -1,0 +1,191 @@
+//! Tensors that own their numbers, and views that borrow them.
+
+use std::ops::Range;
+
+use crate::{Error, Result, Scalar, Shape};
+
+/// Numbers in row-major order, with a shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor<T> {
+    shape: Shape,
+    data: Vec<T>,
+}
+
+/// A borrowed tensor: a slice in row-major order, with a shape.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct View<'a, T> {
+    shape: Shape,
+    data: &'a [T],
+}
+
+impl<T> Default for Tensor<T> {
+    /// A tensor without elements, `[0]`, that allocates nothing: the start of a buffer.
+    fn default() -> Self {
+        Self { shape: Shape::from([0]), data: Vec::new() }
+    }
+}
+
+impl<T: Scalar> Tensor<T> {
+    /// A tensor of zeros.
+    #[must_use]
+    pub fn zeros(shape: impl Into<Shape>) -> Self {
+        Self::full(shape, T::zero())
+    }
+
+    /// A tensor whose elements are all `value`.
+    #[must_use]
+    pub fn full(shape: impl Into<Shape>, value: T) -> Self {
+        let shape = shape.into();
+        Self { shape, data: vec![value; shape.len()] }
+    }
+
+    /// A tensor of the given elements, row by row.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless there are as many as `shape` holds.
+    pub fn from_vec(shape: impl Into<Shape>, data: Vec<T>) -> Result<Self> {
+        let shape = shape.into();
+        check_length(shape, data.len())?;
+        Ok(Self { shape, data })
+    }
+
+    /// A tensor whose elements are drawn from `next`, row by row.
+    #[must_use]
+    pub fn from_fn(shape: impl Into<Shape>, mut next: impl FnMut() -> T) -> Self {
+        let shape = shape.into();
+        Self { shape, data: (0..shape.len()).map(|_| next()).collect() }
+    }
+
+    /// Gives the buffer another shape. Its contents are unspecified afterwards; memory is kept, so that a
+    /// buffer that has been as large before allocates nothing.
+    pub fn resize(&mut self, shape: impl Into<Shape>) {
+        self.shape = shape.into();
+        self.data.resize(self.shape.len(), T::zero());
+    }
+
+    /// Makes this a copy of `view`, in the memory it has.
+    pub fn copy_from(&mut self, view: View<'_, T>) {
+        self.resize(view.shape);
+        self.data.copy_from_slice(view.data);
+    }
+
+    /// Sets every element.
+    pub fn fill(&mut self, value: T) {
+        self.data.fill(value);
+    }
+
+    /// The sizes of the axes.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The elements, row by row.
+    #[must_use]
+    pub fn data(&self) -> &[T] {
+        &self.data
+    }
+
+    /// The elements, row by row, to be changed.
+    pub fn data_mut(&mut self) -> &mut [T] {
+        &mut self.data
+    }
+
+    /// The whole tensor, borrowed.
+    #[must_use]
+    pub fn view(&self) -> View<'_, T> {
+        View { shape: self.shape, data: &self.data }
+    }
+
+    /// The same numbers in the other precision.
+    #[must_use]
+    pub fn cast<U: Scalar>(&self) -> Tensor<U> {
+        Tensor { shape: self.shape, data: self.data.iter().map(|x| U::from_f64(x.as_f64())).collect() }
+    }
+}
+
+impl<'a, T> View<'a, T> {
+    /// A view of `data`, row by row.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless `data` has as many elements as `shape` holds.
+    pub fn new(shape: impl Into<Shape>, data: &'a [T]) -> Result<Self> {
+        let shape = shape.into();
+        check_length(shape, data.len())?;
+        Ok(Self { shape, data })
+    }
+
+    /// The same numbers in another shape.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless both shapes hold as many elements.
+    pub fn reshape(self, shape: impl Into<Shape>) -> Result<Self> {
+        Self::new(shape, self.data)
+    }
+
+    /// The rows `range` of the first axis.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the range leaves the tensor.
+    pub fn rows(self, range: Range<usize>) -> Result<Self> {
+        let rows = self.shape.first().copied().unwrap_or(0);
+        if range.start > range.end || range.end > rows {
+            let expected = format!("rows {}..{}", range.start, range.end);
+            return Err(Error::Shape { operation: "rows", expected, found: self.shape });
+        }
+        let row = self.shape.without_first().len();
+        let data = &self.data[range.start * row..range.end * row];
+        Ok(Self { shape: self.shape.with_axis(0, range.len()), data })
+    }
+
+    /// The sizes of the axes.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The elements, row by row.
+    #[must_use]
+    pub fn data(&self) -> &'a [T] {
+        self.data
+    }
+}
+
+impl<T: Scalar> View<'_, T> {
+    /// A tensor that owns a copy of the numbers.
+    #[must_use]
+    pub fn to_tensor(self) -> Tensor<T> {
+        Tensor { shape: self.shape, data: self.data.to_vec() }
+    }
+}
+
+fn check_length(shape: Shape, found: usize) -> Result<()> {
+    if shape.len() == found { Ok(()) } else { Err(Error::Length { shape, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_share_rows() {
+        let tensor = Tensor::from_vec([3, 2], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        let rows = tensor.view().rows(1..3).unwrap();
+        assert_eq!((rows.shape(), rows.data()), (Shape::from([2, 2]), &[2.0, 3.0, 4.0, 5.0][..]));
+        assert_eq!(rows.reshape([4]).unwrap().shape(), Shape::from([4]));
+        assert_eq!(
+            tensor.view().rows(2..4).unwrap_err().to_string(),
+            "rows: expected rows 2..4, found [3, 2]"
+        );
+        assert_eq!(rows.reshape([3]).unwrap_err().to_string(), "shape [3] holds 3 elements, found 4");
+    }
+
+    #[test]
+    fn a_buffer_keeps_its_memory() {
+        let mut buffer = Tensor::<f32>::zeros([8, 8]);
+        let before = buffer.data().as_ptr();
+        buffer.resize([2, 3]);
+        buffer.resize([64]);
+        assert_eq!((buffer.data().as_ptr(), buffer.shape()), (before, Shape::from([64])));
+    }
+}

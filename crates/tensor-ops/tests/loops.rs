@@ -1,0 +1,77 @@
+//! Reductions and element-wise operations against plain loops.
+
+use approx::assert_relative_eq;
+use proptest::prelude::*;
+use tensor_ops::{Error, Tensor, add_row, map, map_in_place, sum, sum_axis, with_threads, zip, zip_in_place};
+
+/// A tensor `[outer, n, inner]` whose elements are all different.
+fn counting(outer: usize, n: usize, inner: usize) -> Tensor<f64> {
+    let mut next = 0.0;
+    Tensor::from_fn([outer, n, inner], || {
+        next += 1.0;
+        next
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn sum_axis_matches_a_loop(outer in 0_usize..5, n in 0_usize..600, inner in 0_usize..40) {
+        let input = counting(outer, n, inner);
+        let mut sums = Tensor::full([3], f64::NAN);
+        sum_axis(input.view(), 1, &mut sums).unwrap();
+        prop_assert_eq!(&*sums.shape(), &[outer, 1, inner][..]);
+        for o in 0..outer {
+            for i in 0..inner {
+                let expected: f64 = (0..n).map(|j| input.data()[(o * n + j) * inner + i]).sum();
+                prop_assert_eq!(sums.data()[o * inner + i], expected);
+            }
+        }
+    }
+
+    #[test]
+    fn add_row_reaches_each_row(rows in 0_usize..9, columns in 0_usize..40) {
+        let mut tensor = counting(1, rows, columns);
+        let row = Tensor::from_fn([columns], || 0.5);
+        let before = tensor.clone();
+        add_row(&mut tensor, row.view()).unwrap();
+        prop_assert!(tensor.data().iter().zip(before.data()).all(|(after, before)| *after == before + 0.5));
+    }
+}
+
+#[test]
+fn sum_of_many_stays_exact() {
+    let values = vec![0.1_f32; 1 << 20];
+    assert_relative_eq!(sum(&values), 104_857.6, max_relative = 1e-6);
+    assert_eq!(sum::<f32>(&[]), 0.0);
+}
+
+#[test]
+fn elementwise_operations_reach_each_element() {
+    // Larger than one chunk, with a tail, and large enough to be shared among threads.
+    let input = counting(1, 1, 150_001);
+    let mut output = Tensor::default();
+    for threads in [1, 3] {
+        with_threads(threads, || map(input.view(), &mut output, |x| x * 2.0)).unwrap();
+        assert!(output.data().iter().zip(input.data()).all(|(y, x)| *y == 2.0 * x));
+        zip(input.view(), output.view().reshape([150_001, 1, 1]).unwrap(), &mut output.clone(), f64::max)
+            .unwrap();
+        zip_in_place(&mut output, input.view(), |y, x| y - x).unwrap();
+        assert_eq!(output.data(), input.data());
+        map_in_place(&mut output, |x| -x);
+        assert!(output.data().iter().zip(input.data()).all(|(y, x)| *y == -x));
+    }
+}
+
+#[test]
+fn refuse_shapes_that_do_not_fit() {
+    let (a, b) = (counting(1, 2, 3), counting(1, 1, 5));
+    let mut output = Tensor::default();
+    let expected = |operation, expected: &str| {
+        Err(Error::Shape { operation, expected: expected.to_owned(), found: b.shape() })
+    };
+    assert_eq!(zip(a.view(), b.view(), &mut output, |x, _| x), expected("zip", "6 elements"));
+    assert_eq!(add_row(&mut a.clone(), b.view()), expected("add_row", "3 elements"));
+    assert_eq!(sum_axis(b.view(), 3, &mut output), expected("sum_axis", "an axis 3"));
+}

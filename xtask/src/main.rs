@@ -1,0 +1,332 @@
+//! The project's own commands, started with `cargo xtask COMMAND`.
+//!
+//! This crate uses nothing but the standard library and knows nothing of the other crates: it
+//! starts cargo, and through cargo the program `gan`. The one thing it does by itself is
+//! [`tidy`], which checks what the compiler does not see.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program reports by printing")]
+
+mod source;
+mod tidy;
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::{self, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Instant;
+
+/// The exit code of a command, or the text of an error in how it was called or started.
+type Outcome = Result<u8, String>;
+
+/// The exit code for a wrong command line, or a program that could not be started.
+const USAGE_ERROR: u8 = 2;
+
+/// One command of `cargo xtask`.
+struct Task {
+    name: &'static str,
+    args: &'static str,
+    about: &'static str,
+    run: fn(&[OsString]) -> Outcome,
+}
+
+/// Every command. `help` prints this table, and `tidy` compares the READMEs with it.
+const TASKS: [Task; 8] = [
+    Task {
+        name: "train",
+        args: "[ARGS]",
+        about: "build the program and run `gan train ARGS`",
+        run: |args| hand_over(train(args)),
+    },
+    Task {
+        name: "test",
+        args: "[ARGS]",
+        about: "all tests, doc tests included (ARGS go to `cargo test`)",
+        run: |args| hand_over(test(args)),
+    },
+    Task {
+        name: "gradcheck",
+        args: "[--cases N]",
+        about: "compare gradients with finite differences",
+        run: |args| hand_over(gradcheck(args)),
+    },
+    Task {
+        name: "golden",
+        args: "[DIR]",
+        about: "compare with the stored reference results (in DIR)",
+        run: |args| hand_over(golden(args)?),
+    },
+    Task {
+        name: "bench",
+        args: "[ARGS]",
+        about: "benchmarks (ARGS go to `cargo bench`)",
+        run: |args| hand_over(bench(args)),
+    },
+    Task { name: "tidy", args: "", about: "check what the compiler does not see", run: run_tidy },
+    Task { name: "ci", args: "", about: "everything that must pass, cheapest first", run: ci },
+    Task { name: "help", args: "", about: "print this text", run: help },
+];
+
+fn main() -> ExitCode {
+    let mut args = env::args_os().skip(1);
+    let name = args.next().unwrap_or_else(|| OsString::from("help"));
+    let rest: Vec<OsString> = args.collect();
+    match dispatch(&name, &rest) {
+        Ok(code) => ExitCode::from(code),
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::from(USAGE_ERROR)
+        }
+    }
+}
+
+/// Finds the command called `name` and runs it.
+fn dispatch(name: &OsStr, args: &[OsString]) -> Outcome {
+    if name == "--help" || name == "-h" {
+        return help(&[]);
+    }
+    match TASKS.iter().find(|task| name == task.name) {
+        Some(task) => (task.run)(args),
+        None => Err(format!("`{}` is not a command of cargo xtask\n\n{}", name.display(), usage())),
+    }
+}
+
+/// The text of `cargo xtask help`: one line for each command.
+fn usage() -> String {
+    let mut text = String::from("usage: cargo xtask COMMAND [ARGS]\n\n");
+    for task in &TASKS {
+        let call = format!("{} {}", task.name, task.args);
+        text.push_str(&format!("  {call:<22}{}\n", task.about));
+    }
+    text
+}
+
+fn help(args: &[OsString]) -> Outcome {
+    no_arguments("help", args)?;
+    print!("{}", usage());
+    Ok(0)
+}
+
+/// An error if a command that takes no arguments was given some.
+fn no_arguments(name: &str, args: &[OsString]) -> Result<(), String> {
+    match args.first() {
+        Some(extra) => Err(format!("`{name}` takes no arguments, but got `{}`", extra.display())),
+        None => Ok(()),
+    }
+}
+
+/// A cargo command. It runs in the caller's folder, so relative paths mean what the caller meant.
+fn cargo(words: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.args(words);
+    command
+}
+
+/// `cargo run` and not the program itself: cargo knows where the target folder is.
+fn train(args: &[OsString]) -> Command {
+    let mut command = cargo(&["run", "--release", "--package", "gan-cli", "--bin", "gan", "--", "train"]);
+    command.args(args);
+    command
+}
+
+fn test(args: &[OsString]) -> Command {
+    let mut command = cargo(&["test", "--workspace"]);
+    command.args(args);
+    command
+}
+
+fn gradcheck(args: &[OsString]) -> Command {
+    let mut command = cargo(&["test", "--release", "--package", "nn", "--test", "gradcheck", "--"]);
+    command.args(args);
+    command
+}
+
+/// Cargo runs a test in the folder of its package, so DIR is made absolute here.
+fn golden(args: &[OsString]) -> Result<Command, String> {
+    let words = ["test", "--release", "--quiet", "--package", "gan", "--test", "golden", "--"];
+    let mut command = cargo(&words);
+    match args {
+        [] => {}
+        [dir] if !dir.as_encoded_bytes().starts_with(b"-") => {
+            command.arg(path::absolute(dir).map_err(|e| format!("DIR `{}`: {e}", dir.display()))?);
+        }
+        _ => return Err("`golden` takes at most one argument, the folder DIR".into()),
+    }
+    Ok(command)
+}
+
+fn bench(args: &[OsString]) -> Command {
+    let mut command = cargo(&["bench", "--package", "benches"]);
+    command.args(args);
+    command
+}
+
+/// Lets `command` take the place of this process, as the last thing a task does.
+///
+/// Ctrl-C sends SIGINT to every process of the terminal's group. If this process only waited, it
+/// would die at once, and the shell would print its prompt while `gan` still saves its checkpoint.
+/// Replaced by cargo, which is in turn replaced by `gan`, only `gan` is left to answer the signal,
+/// and the exit code is the one it chose.
+#[cfg(unix)]
+fn hand_over(mut command: Command) -> Outcome {
+    use std::os::unix::process::CommandExt;
+    let line = shown(&command);
+    Err(not_started(&line, &command.exec()))
+}
+
+/// Runs `command` and passes its exit code on.
+#[cfg(not(unix))]
+fn hand_over(command: Command) -> Outcome {
+    wait(command)
+}
+
+/// Runs `command` to its end and gives its exit code.
+fn wait(mut command: Command) -> Outcome {
+    match command.status() {
+        Ok(status) => Ok(exit_code(status)),
+        Err(error) => Err(not_started(&shown(&command), &error)),
+    }
+}
+
+/// The code a shell would give: 128 + N for a process ended by signal N.
+#[cfg(unix)]
+fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+#[cfg(not(unix))]
+fn exit_code(status: ExitStatus) -> u8 {
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+fn not_started(line: &str, error: &std::io::Error) -> String {
+    format!("cannot start `{line}`: {error}")
+}
+
+/// The line a user would type to run `command`.
+fn shown(command: &Command) -> String {
+    let set = |(key, value): (&OsStr, Option<&OsStr>)| {
+        value.map(|value| format!("{}=\"{}\"", key.display(), value.display()))
+    };
+    let mut words: Vec<String> = command.get_envs().filter_map(set).collect();
+    words.push("cargo".into());
+    words.extend(command.get_args().map(|arg| arg.display().to_string()));
+    words.join(" ")
+}
+
+/// The workspace's root: the folder above this package's.
+fn root() -> Result<PathBuf, String> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let root = package.as_deref().and_then(path::Path::parent);
+    root.map(path::Path::to_path_buf).ok_or_else(|| "start this program with `cargo xtask`".into())
+}
+
+fn run_tidy(args: &[OsString]) -> Outcome {
+    no_arguments("tidy", args)?;
+    let names: Vec<&str> = TASKS.iter().map(|task| task.name).collect();
+    let report = tidy::check(&root()?, &names)?;
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    println!("tidy: {} files read, {} problems", report.files, report.findings.len());
+    Ok(u8::from(!report.findings.is_empty()))
+}
+
+/// One step of `ci`.
+struct Step {
+    name: &'static str,
+    /// `None` is tidy, which this process does itself.
+    command: Option<Command>,
+}
+
+impl Step {
+    /// The line that runs this step alone.
+    fn line(&self) -> String {
+        self.command.as_ref().map_or_else(|| "cargo xtask tidy".into(), shown)
+    }
+
+    fn run(self) -> Outcome {
+        match self.command {
+            Some(command) => wait(command),
+            None => run_tidy(&[]),
+        }
+    }
+}
+
+/// The steps of `ci`, cheapest first.
+fn steps() -> [Step; 5] {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    [
+        Step { name: "format", command: Some(cargo(&["fmt", "--all", "--check"])) },
+        Step { name: "tidy", command: None },
+        Step { name: "clippy", command: Some(cargo(&clippy)) },
+        Step { name: "test", command: Some(test(&[])) },
+        Step { name: "doc", command: Some(doc) },
+    ]
+}
+
+/// Runs the steps in order and stops at the first that fails.
+fn ci(args: &[OsString]) -> Outcome {
+    no_arguments("ci", args)?;
+    let start = Instant::now();
+    for step in steps() {
+        let (name, line) = (step.name, step.line());
+        println!("ci: {name}: {line}");
+        let began = Instant::now();
+        let code = step.run()?;
+        let seconds = began.elapsed().as_secs_f64();
+        if code != 0 {
+            eprintln!("error: ci: {name} failed after {seconds:.1} s; to run it alone: {line}");
+            return Ok(code);
+        }
+        println!("ci: {name}: ok in {seconds:.1} s");
+    }
+    println!("ci: all steps passed in {:.1} s", start.elapsed().as_secs_f64());
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_has_one_line_for_each_command() {
+        let text = usage();
+        for task in &TASKS {
+            let start = format!("  {} ", task.name);
+            assert_eq!(text.lines().filter(|line| line.starts_with(&start)).count(), 1, "{}", task.name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_command_is_an_error_that_names_it() {
+        let error = dispatch(OsStr::new("tran"), &[]).unwrap_err();
+        assert!(error.starts_with("`tran` is not a command"), "{error}");
+    }
+
+    #[test]
+    fn arguments_that_would_be_ignored_are_errors() {
+        for name in ["ci", "tidy", "help"] {
+            assert!(dispatch(OsStr::new(name), &["x".into()]).is_err(), "{name}");
+        }
+        assert!(golden(&["a".into(), "b".into()]).is_err());
+        assert!(golden(&["--dir".into()]).is_err());
+    }
+
+    #[test]
+    fn golden_makes_its_folder_absolute() {
+        let command = golden(&["some/dir".into()]).unwrap();
+        let last = command.get_args().last().map(PathBuf::from).unwrap();
+        assert!(last.is_absolute() && last.ends_with("some/dir"), "{last:?}");
+    }
+
+    #[test]
+    fn a_step_shows_the_line_that_runs_it() {
+        let lines: Vec<String> = steps().iter().map(Step::line).collect();
+        assert_eq!(lines[0], "cargo fmt --all --check");
+        assert_eq!(lines[4], "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --locked");
+    }
+}
