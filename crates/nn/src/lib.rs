@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod activation;
+mod error;
+pub mod gradcheck;
+mod initializers;
+mod layer;
+pub mod layers;
+mod losses;
+pub mod metrics;
+mod model;
+mod network;
+mod optimizers;
+pub mod weights;
+
+pub use activation::Activation;
+pub use error::{Error, Result};
+pub use initializers::Initializer;
+pub use layer::{Layer, Parameter, ParameterSpec, Wanted, Workspace};
+pub use losses::Loss;
+pub use model::{Epoch, Fit, Model, Score};
+pub use network::Network;
+pub use optimizers::{Adam, AdamW, Optimizer, OptimizerState, RmsProp, Sgd};
+pub use tensor_ops::{Scalar, Shape, Tensor, View};

@@ -1,0 +1,247 @@
+//! Activation functions, as layers have them built in.
+//!
+//! With x the input, y = f(x) the output and g = dL/dy, each gives dL/dx. All but SiLU need only y for it:
+//!
+//! | name | y | dL/dx |
+//! | --- | --- | --- |
+//! | `linear` | x | g |
+//! | `relu` | max(x, 0) | g where x > 0 |
+//! | `leaky_relu` | x, or slope x where x < 0 | g, or slope g |
+//! | `elu` | x, or alpha (e^x - 1) where x < 0 | g, or g (y + alpha) |
+//! | `sigmoid` | 1 / (1 + e^-x) | g y (1 - y) |
+//! | `tanh` | tanh x | g (1 - y^2) |
+//! | `softplus` | ln(1 + e^x) | g (1 - e^-y) |
+//! | `silu` | x sigmoid(x) | g (s + y (1 - s)), s = sigmoid(x) |
+//! | `softmax` | e^x over its sum along the last axis | y (g - sum(g y)) |
+
+use serde::{Deserialize, Serialize};
+use tensor_ops::{Scalar, Tensor, View, map, zip, zip_in_place};
+
+use crate::Result;
+use crate::error::check_setting;
+
+/// An activation function. In a configuration: its name, or `{ leaky_relu = { negative_slope = 0.1 } }`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "ActivationText", into = "ActivationText")]
+pub enum Activation {
+    /// x.
+    #[default]
+    Linear,
+    /// max(x, 0).
+    Relu,
+    /// x where positive, else `negative_slope` x.
+    LeakyRelu {
+        /// The slope for negative x; 0.2 unless given, as in Keras.
+        negative_slope: f64,
+    },
+    /// x where positive, else `alpha` (e^x - 1).
+    Elu {
+        /// The limit at minus infinity, negated; 1 unless given.
+        alpha: f64,
+    },
+    /// 1 / (1 + e^-x).
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// ln(1 + e^x).
+    Softplus,
+    /// x sigmoid(x), also called swish.
+    Silu,
+    /// e^x over its sum along the last axis.
+    Softmax,
+}
+
+impl Activation {
+    /// The function's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Relu => "relu",
+            Self::LeakyRelu { .. } => "leaky_relu",
+            Self::Elu { .. } => "elu",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Softplus => "softplus",
+            Self::Silu => "silu",
+            Self::Softmax => "softmax",
+        }
+    }
+
+    /// Whether the gradient needs the input beside the output.
+    #[must_use]
+    pub fn needs_input(self) -> bool {
+        self == Self::Silu
+    }
+
+    pub(crate) fn check(self, place: &str) -> Result<()> {
+        let (setting, value) = match self {
+            Self::LeakyRelu { negative_slope } => ("negative_slope", negative_slope),
+            Self::Elu { alpha } => ("alpha", alpha),
+            _ => return Ok(()),
+        };
+        // A negative slope would make the output ambiguous: which side it came from could not be told.
+        check_setting(value.is_finite() && value >= 0.0, place, setting, "a number >= 0", value)
+    }
+
+    /// `output = f(input)`; `output` takes the shape of `input`.
+    pub fn forward<T: Scalar>(self, input: View<'_, T>, output: &mut Tensor<T>) {
+        let one = T::one();
+        match self {
+            Self::Linear => output.copy_from(input),
+            Self::Relu => map(input, output, |x| if x <= T::zero() { T::zero() } else { x }),
+            Self::LeakyRelu { negative_slope } => {
+                let slope = T::from_f64(negative_slope);
+                map(input, output, |x| if x < T::zero() { slope * x } else { x });
+            }
+            Self::Elu { alpha } => {
+                let alpha = T::from_f64(alpha);
+                map(input, output, |x| if x < T::zero() { alpha * x.exp_m1() } else { x });
+            }
+            Self::Sigmoid => map(input, output, sigmoid),
+            Self::Tanh => map(input, output, T::tanh),
+            Self::Softplus => map(input, output, softplus),
+            Self::Silu => map(input, output, |x| x * sigmoid(x)),
+            Self::Softmax => {
+                output.copy_from(input);
+                let columns = output.shape().last_dim().max(1);
+                for row in output.data_mut().chunks_exact_mut(columns) {
+                    let largest = row.iter().copied().fold(T::neg_infinity(), T::max);
+                    row.iter_mut().for_each(|x| *x = (*x - largest).exp());
+                    let scale = one / row.iter().copied().sum::<T>();
+                    row.iter_mut().for_each(|x| *x *= scale);
+                }
+            }
+        }
+    }
+
+    /// `grad_input = grad_output f'`, from the `input` (read only where [`Activation::needs_input`]) and the
+    /// `output` of the forward pass.
+    ///
+    /// # Errors
+    /// Where the shapes differ.
+    pub fn backward<T: Scalar>(
+        self,
+        input: View<'_, T>,
+        output: View<'_, T>,
+        grad_output: View<'_, T>,
+        grad_input: &mut Tensor<T>,
+    ) -> Result<()> {
+        let (zero, one) = (T::zero(), T::one());
+        match self {
+            Self::Linear => grad_input.copy_from(grad_output),
+            Self::Relu => zip(grad_output, output, grad_input, |g, y| if y > zero { g } else { zero })?,
+            Self::LeakyRelu { negative_slope } => {
+                let slope = T::from_f64(negative_slope);
+                zip(grad_output, output, grad_input, |g, y| if y > zero { g } else { slope * g })?;
+            }
+            Self::Elu { alpha } => {
+                let alpha = T::from_f64(alpha);
+                zip(grad_output, output, grad_input, |g, y| if y > zero { g } else { g * (y + alpha) })?;
+            }
+            Self::Sigmoid => zip(grad_output, output, grad_input, |g, y| g * (y * (one - y)))?,
+            Self::Tanh => zip(grad_output, output, grad_input, |g, y| g * (one - y * y))?,
+            Self::Softplus => zip(grad_output, output, grad_input, |g, y| -g * (-y).exp_m1())?,
+            Self::Silu => {
+                map(input, grad_input, |x| {
+                    let s = sigmoid(x);
+                    s + x * s * (one - s)
+                });
+                zip_in_place(grad_input, grad_output, |slope, g| slope * g)?;
+            }
+            Self::Softmax => {
+                zip(grad_output, output, grad_input, |g, y| g * y)?;
+                let columns = output.shape().last_dim().max(1);
+                let rows = grad_input.data_mut().chunks_exact_mut(columns);
+                for (row, y) in rows.zip(output.data().chunks_exact(columns)) {
+                    let mean = row.iter().copied().sum::<T>();
+                    row.iter_mut().zip(y).for_each(|(x, &y)| *x -= y * mean);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// 1 / (1 + e^-x), without overflow on either side.
+pub(crate) fn sigmoid<T: Scalar>(x: T) -> T {
+    let tail = (-x.abs()).exp();
+    let larger = T::one() / (T::one() + tail);
+    if x >= T::zero() { larger } else { tail * larger }
+}
+
+/// ln(1 + e^x), without overflow on either side.
+pub(crate) fn softplus<T: Scalar>(x: T) -> T {
+    x.max(T::zero()) + (-x.abs()).exp().ln_1p()
+}
+
+/// How a configuration writes an activation.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum ActivationText {
+    Name(ActivationName),
+    WithSetting(ActivationWithSetting),
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ActivationName {
+    Linear,
+    Relu,
+    LeakyRelu,
+    Elu,
+    Sigmoid,
+    Tanh,
+    Softplus,
+    Silu,
+    Softmax,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum ActivationWithSetting {
+    LeakyRelu { negative_slope: f64 },
+    Elu { alpha: f64 },
+}
+
+impl From<ActivationText> for Activation {
+    fn from(text: ActivationText) -> Self {
+        match text {
+            ActivationText::WithSetting(ActivationWithSetting::LeakyRelu { negative_slope }) => {
+                Self::LeakyRelu { negative_slope }
+            }
+            ActivationText::WithSetting(ActivationWithSetting::Elu { alpha }) => Self::Elu { alpha },
+            ActivationText::Name(name) => match name {
+                ActivationName::Linear => Self::Linear,
+                ActivationName::Relu => Self::Relu,
+                ActivationName::LeakyRelu => Self::LeakyRelu { negative_slope: 0.2 },
+                ActivationName::Elu => Self::Elu { alpha: 1.0 },
+                ActivationName::Sigmoid => Self::Sigmoid,
+                ActivationName::Tanh => Self::Tanh,
+                ActivationName::Softplus => Self::Softplus,
+                ActivationName::Silu => Self::Silu,
+                ActivationName::Softmax => Self::Softmax,
+            },
+        }
+    }
+}
+
+impl From<Activation> for ActivationText {
+    fn from(activation: Activation) -> Self {
+        Self::Name(match activation {
+            Activation::LeakyRelu { negative_slope } => {
+                return Self::WithSetting(ActivationWithSetting::LeakyRelu { negative_slope });
+            }
+            Activation::Elu { alpha } => {
+                return Self::WithSetting(ActivationWithSetting::Elu { alpha });
+            }
+            Activation::Linear => ActivationName::Linear,
+            Activation::Relu => ActivationName::Relu,
+            Activation::Sigmoid => ActivationName::Sigmoid,
+            Activation::Tanh => ActivationName::Tanh,
+            Activation::Softplus => ActivationName::Softplus,
+            Activation::Silu => ActivationName::Silu,
+            Activation::Softmax => ActivationName::Softmax,
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Gradients checked against finite differences, in `f64`.
+//!
+//! Each element of the input and of each parameter is moved by h to both sides. Two central differences, of h
+//! and h / 2, are joined so that the error falls with h^4 (Richardson's extrapolation). Where the result differs
+//! from what `backward` says, smaller steps are tried, since a kink, like ReLU's at 0, may lie within h; a
+//! gradient that is wrong is wrong at any h. The README of this crate shows a check of a layer of one's own.
+
+use rand::{Rng, RngExt};
+use tensor_ops::{Tensor, View};
+
+use crate::{Error, Layer, Loss, Network, Parameter, Result, Wanted, Workspace};
+
+/// The largest relative error that passes: the difference over the largest magnitude in the same gradient.
+pub const TOLERANCE: f64 = 1e-7;
+
+/// Below this, the largest magnitude in a gradient does not count as its scale: it may be all rounding.
+const SMALLEST_SCALE: f64 = 1e-4;
+
+const STEPS: [f64; 3] = [1e-3, 1e-4, 1e-5];
+
+/// What a check found.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Report {
+    /// The number of elements that were moved.
+    pub elements: usize,
+    /// The largest relative error among them.
+    pub worst: f64,
+}
+
+impl Report {
+    /// The report on two checks.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { elements: self.elements + other.elements, worst: self.worst.max(other.worst) }
+    }
+}
+
+/// Checks the gradients of a layer's input and of all its parameters, for a random gradient of the output.
+///
+/// # Errors
+/// [`Error::Gradient`] for an error above [`TOLERANCE`]; what the layer refuses.
+pub fn check_layer(
+    layer: &dyn Layer<f64>,
+    parameters: &[Parameter<f64>],
+    input: &Tensor<f64>,
+    rng: &mut impl Rng,
+) -> Result<Report> {
+    let mut workspace = Workspace::default();
+    layer.forward(parameters, input.view(), &mut workspace)?;
+    let shape = layer.output(input.view(), &workspace).shape();
+    let grad_output = Tensor::from_fn(shape, || rng.random_range(-1.0..1.0));
+    let mut gradients: Vec<_> = parameters.iter().map(|p| Tensor::zeros(p.value.shape())).collect();
+    let wanted = Wanted { input: true, parameters: true };
+    layer.backward(parameters, input.view(), grad_output.view(), wanted, &mut gradients, &mut workspace)?;
+    let grad_input = layer.grad_input(grad_output.view(), &workspace).to_tensor();
+
+    let mut output = |parameters: &[Parameter<f64>], input: &Tensor<f64>| {
+        layer.forward(parameters, input.view(), &mut workspace)?;
+        Ok(layer.output(input.view(), &workspace).to_tensor())
+    };
+    let name = |tensor: &str| format!("{}, {tensor}", layer.name());
+    let mut moved = input.clone();
+    let mut report = check_tensor(&name("input"), &grad_input, |index, step| {
+        let value = moved.data()[index];
+        let result = difference(&grad_output, step, |offset| {
+            moved.data_mut()[index] = value + offset;
+            output(parameters, &moved)
+        });
+        moved.data_mut()[index] = value;
+        result
+    })?;
+    let mut moved = parameters.to_vec();
+    for (place, gradient) in gradients.iter().enumerate() {
+        let tensor = name(parameters[place].name);
+        let of_parameter = check_tensor(&tensor, gradient, |index, step| {
+            let value = parameters[place].value.data()[index];
+            let result = difference(&grad_output, step, |offset| {
+                moved[place].value.data_mut()[index] = value + offset;
+                output(&moved, input)
+            });
+            moved[place].value.data_mut()[index] = value;
+            result
+        })?;
+        report = report.and(of_parameter);
+    }
+    Ok(report)
+}
+
+/// Checks a whole network, as [`check_layer`] does a layer.
+///
+/// # Errors
+/// As there.
+pub fn check_network(network: &Network<f64>, input: &Tensor<f64>, rng: &mut impl Rng) -> Result<Report> {
+    check_layer(network.layers(), network.parameters(), input, rng)
+}
+
+/// Checks the gradient of a loss with respect to its predictions.
+///
+/// # Errors
+/// [`Error::Gradient`] for an error above [`TOLERANCE`]; what the loss refuses.
+pub fn check_loss(loss: Loss, prediction: &Tensor<f64>, target: View<'_, f64>) -> Result<Report> {
+    let mut gradient = Tensor::default();
+    loss.value_and_gradient(prediction.view(), target, &mut gradient)?;
+    let unit = Tensor::full([1], 1.0);
+    let (mut moved, mut unused) = (prediction.clone(), Tensor::default());
+    check_tensor(loss.name(), &gradient, |index, step| {
+        let value = moved.data()[index];
+        let result = difference(&unit, step, |offset| {
+            moved.data_mut()[index] = value + offset;
+            let value = loss.value_and_gradient(moved.view(), target, &mut unused)?;
+            Ok(Tensor::full([1], value))
+        });
+        moved.data_mut()[index] = value;
+        result
+    })
+}
+
+/// Compares a gradient with `numeric(index, step)`.
+fn check_tensor(
+    tensor: &str,
+    gradient: &Tensor<f64>,
+    mut numeric: impl FnMut(usize, f64) -> Result<f64>,
+) -> Result<Report> {
+    let largest = gradient.data().iter().fold(SMALLEST_SCALE, |a, x| a.max(x.abs()));
+    let mut report = Report::default();
+    for (index, &analytic) in gradient.data().iter().enumerate() {
+        let mut best = (f64::INFINITY, 0.0);
+        for step in STEPS {
+            let numeric = numeric(index, step)?;
+            let error = (analytic - numeric).abs() / largest.max(numeric.abs());
+            // A NaN on either side is an error that no step can mend.
+            let error = if error.is_nan() { f64::INFINITY } else { error };
+            if error <= best.0 {
+                best = (error, numeric);
+            }
+            if error < TOLERANCE / 100.0 {
+                break;
+            }
+        }
+        let (relative_error, numeric) = best;
+        if relative_error > TOLERANCE {
+            let (tensor, index) = (tensor.to_owned(), index_of(gradient, index));
+            return Err(Error::Gradient { tensor, index, analytic, numeric, relative_error });
+        }
+        report = report.and(Report { elements: 1, worst: relative_error });
+    }
+    Ok(report)
+}
+
+/// The derivative of the sum of `weights output(offset)` at offset 0. Outputs are subtracted one by one, before
+/// they are added up, so that those that do not move bring no rounding error.
+fn difference(
+    weights: &Tensor<f64>,
+    step: f64,
+    mut output: impl FnMut(f64) -> Result<Tensor<f64>>,
+) -> Result<f64> {
+    let mut central = |h: f64| -> Result<f64> {
+        let (above, below) = (output(h)?, output(-h)?);
+        let moves = above.data().iter().zip(below.data()).zip(weights.data());
+        Ok(moves.map(|((above, below), weight)| weight * (above - below)).sum::<f64>() / (2.0 * h))
+    };
+    Ok((4.0 * central(step / 2.0)? - central(step)?) / 3.0)
+}
+
+/// The place of an element, axis by axis.
+fn index_of(tensor: &Tensor<f64>, mut flat: usize) -> Vec<usize> {
+    let mut index: Vec<_> = tensor
+        .shape()
+        .iter()
+        .rev()
+        .map(|&size| {
+            let place = flat % size;
+            flat /= size;
+            place
+        })
+        .collect();
+    index.reverse();
+    index
+}

@@ -1,0 +1,168 @@
+//! What every layer is: a description of a computation, its gradient, and what it wants to be given.
+
+use tensor_ops::{Scalar, Shape, Tensor, View};
+
+use crate::{Activation, Initializer, Result};
+
+/// A layer: settings alone. Its parameters belong to the [`Network`](crate::Network), what a pass remembers
+/// to a [`Workspace`], so one layer can serve several passes and threads at a time.
+///
+/// The first axis of every input is the batch. The README of this crate shows how to write one.
+pub trait Layer<T: Scalar>: std::fmt::Debug + Send + Sync {
+    /// The layer's name in tables, files and errors, in snake case.
+    fn name(&self) -> &'static str;
+
+    /// The shape of one row of the output, given that of one row of the input (both without the batch).
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) where the layer cannot take such rows, and
+    /// [`Error::Setting`](crate::Error::Setting) where it can take none.
+    fn output_shape(&self, input: Shape) -> Result<Shape>;
+
+    /// The parameters that the layer needs for rows of this shape, in the order in which it is given them.
+    ///
+    /// # Errors
+    /// As [`Layer::output_shape`].
+    fn parameters(&self, _input: Shape) -> Result<Vec<ParameterSpec>> {
+        Ok(Vec::new())
+    }
+
+    /// How many parameters that is, whatever the shape.
+    fn parameter_count(&self) -> usize {
+        0
+    }
+
+    /// Computes `workspace.output` from the input.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    fn forward(
+        &self,
+        parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<()>;
+
+    /// After a [`Layer::forward`] of the same input and workspace: computes, from the gradient of a loss with
+    /// respect to the output, what is `wanted` of `gradients`, one for each parameter, and of
+    /// `workspace.grad_input`. Both are overwritten, not added to.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    fn backward(
+        &self,
+        parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        grad_output: View<'_, T>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<T>],
+        workspace: &mut Workspace<T>,
+    ) -> Result<()>;
+
+    /// The result of the last forward pass. A layer that only reshapes hands its input through.
+    fn output<'a>(&self, _input: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
+        workspace.output.view()
+    }
+
+    /// The result of the last backward pass. A layer that only reshapes hands the gradient through.
+    fn grad_input<'a>(&self, _grad_output: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
+        workspace.grad_input.view()
+    }
+
+    /// The activation that the layer leaves off when [`Workspace::logits`] says so.
+    fn final_activation(&self) -> Activation {
+        Activation::Linear
+    }
+
+    /// The layers inside, for a container.
+    fn children(&self) -> &[Box<dyn Layer<T>>] {
+        &[]
+    }
+}
+
+/// What a layer needs a parameter to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterSpec {
+    /// The parameter's name, as in Keras: `kernel`, `bias`, ...
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Shape,
+    /// Where it starts.
+    pub initializer: Initializer,
+}
+
+/// Numbers that are learned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter<T> {
+    /// Which layer it belongs to, counting, from 0, the layers that have parameters.
+    pub layer: usize,
+    /// Its name in that layer: `kernel`, `bias`, ...
+    pub name: &'static str,
+    /// Its value.
+    pub value: Tensor<T>,
+    /// Whether optimizers change it. Read at every step; gradients flow through the layer either way.
+    pub trainable: bool,
+}
+
+impl<T> Parameter<T> {
+    /// The parameter's name in files: `LAYER.NAME`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}.{}", self.layer, self.name)
+    }
+}
+
+/// What a backward pass is to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The gradient of the input.
+    pub input: bool,
+    /// The gradients of the parameters.
+    pub parameters: bool,
+}
+
+/// What one pass through a layer remembers. The caller keeps it and hands it in again, so that after the
+/// first pass nothing is allocated.
+#[derive(Debug, Clone)]
+pub struct Workspace<T> {
+    /// The result of the forward pass.
+    pub output: Tensor<T>,
+    /// The result of the backward pass.
+    pub grad_input: Tensor<T>,
+    /// Whatever else the layer remembers between the two, by its own count.
+    pub scratch: Vec<Tensor<T>>,
+    /// The workspaces of the layers inside, for a container.
+    pub children: Vec<Workspace<T>>,
+    /// The shape of the last input, for a layer that hands its gradient through.
+    pub input_shape: Shape,
+    /// Set before a forward pass: leave off the [`Layer::final_activation`], because the loss includes it.
+    pub logits: bool,
+}
+
+impl<T> Default for Workspace<T> {
+    fn default() -> Self {
+        Self {
+            output: Tensor::default(),
+            grad_input: Tensor::default(),
+            scratch: Vec::new(),
+            children: Vec::new(),
+            input_shape: Shape::default(),
+            logits: false,
+        }
+    }
+}
+
+impl<T: Scalar> Workspace<T> {
+    /// The first `count` scratch tensors, made on first use.
+    pub fn scratch(&mut self, count: usize) -> &mut [Tensor<T>] {
+        if self.scratch.len() < count {
+            self.scratch.resize_with(count, Tensor::default);
+        }
+        &mut self.scratch[..count]
+    }
+
+    /// The activation a layer is to apply, given its own final one.
+    pub(crate) fn activation(&self, own: Activation) -> Activation {
+        if self.logits { Activation::Linear } else { own }
+    }
+}

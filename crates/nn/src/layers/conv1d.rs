@@ -1,0 +1,249 @@
+//! Convolution over the steps of a sequence, as Keras defines it.
+//!
+//! With stride s, dilation d, kernel size k and p steps of zeros before the input:
+//!
+//! `y[b, t, o] = f(bias[o] + sum over j, c of x[b, s t + d j - p, c] kernel[j, c, o])`
+//!
+//! `valid` takes p = 0 and as many output steps as fit, floor((steps - d (k - 1) - 1) / s) + 1. `same` gives
+//! ceil(steps / s) output steps and divides the zeros it needs evenly, the odd one after the input.
+
+use serde::{Deserialize, Serialize};
+use tensor_ops::{Scalar, Shape, Tensor, View, matmul, matmul_nt, matmul_tn};
+
+use super::dense::{bias_gradient, linear_backward, linear_forward, linear_parameters, yes, zeros};
+use super::unexpected;
+use crate::error::check_setting;
+use crate::{Activation, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
+
+/// What lies beyond the ends of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// Nothing: the kernel stays inside.
+    #[default]
+    Valid,
+    /// Zeros, so that with stride 1 the output is as long as the input.
+    Same,
+}
+
+/// A convolution over one axis.
+///
+/// # Shapes
+/// input `[batch, steps, channels]`, kernel `[kernel_size, channels, filters]`, bias `[filters]`, output
+/// `[batch, output steps, filters]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv1D {
+    /// The number of output channels.
+    pub filters: usize,
+    /// The number of input steps that an output step sees.
+    pub kernel_size: usize,
+    /// How far the kernel moves from one output step to the next.
+    #[serde(default = "one")]
+    pub strides: usize,
+    /// The distance between the input steps that the kernel touches.
+    #[serde(default = "one")]
+    pub dilation_rate: usize,
+    /// What lies beyond the ends of the input.
+    #[serde(default)]
+    pub padding: Padding,
+    /// Applied to the output.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether a bias is added.
+    #[serde(default = "yes")]
+    pub use_bias: bool,
+    /// Where the kernel starts.
+    #[serde(default)]
+    pub kernel_initializer: Initializer,
+    /// Where the bias starts.
+    #[serde(default = "zeros")]
+    pub bias_initializer: Initializer,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// The scratch tensor that holds the patches: for each output step the input that its kernel sees.
+const PATCHES: usize = 2;
+
+impl Conv1D {
+    /// A layer of stride 1, dilation 1, `valid`, with a bias and no activation.
+    #[must_use]
+    pub fn new(filters: usize, kernel_size: usize) -> Self {
+        Self {
+            filters,
+            kernel_size,
+            strides: 1,
+            dilation_rate: 1,
+            padding: Padding::Valid,
+            activation: Activation::Linear,
+            use_bias: true,
+            kernel_initializer: Initializer::GlorotUniform,
+            bias_initializer: Initializer::Zeros,
+        }
+    }
+
+    /// The number of output steps and of zeros before the input.
+    fn output_steps(&self, steps: usize) -> Result<(usize, usize)> {
+        for (setting, value) in [
+            ("filters", self.filters),
+            ("kernel_size", self.kernel_size),
+            ("strides", self.strides),
+            ("dilation_rate", self.dilation_rate),
+        ] {
+            check_setting(value > 0, "conv1d", setting, "at least 1", value)?;
+        }
+        let reach = self.dilation_rate.saturating_mul(self.kernel_size - 1).saturating_add(1);
+        if self.padding == Padding::Same {
+            let output = steps.div_ceil(self.strides);
+            let covered = output.saturating_sub(1).saturating_mul(self.strides).saturating_add(reach);
+            return Ok((output, covered.saturating_sub(steps) / 2));
+        }
+        if steps < reach {
+            return unexpected("conv1d", format!("at least {reach} steps"), Shape::from([steps]));
+        }
+        Ok(((steps - reach) / self.strides + 1, 0))
+    }
+
+    /// Whether every output step sees just the input step of its own number: then the input is its patches.
+    fn is_pointwise(&self) -> bool {
+        self.kernel_size == 1 && self.strides == 1
+    }
+
+    /// Calls `f(patch, step)` with each place of the patches `[batch, output steps, kernel_size]` and the row
+    /// of the input `[batch, steps]` that stands there; `None` where that is padding.
+    fn for_each_patch_row(&self, input: Shape, mut f: impl FnMut(usize, Option<usize>)) -> Result<()> {
+        let (batch, steps) = (input[0], input[1]);
+        let (output_steps, padding) = self.output_steps(steps)?;
+        for row in 0..batch * output_steps {
+            let (sequence, t) = (row / output_steps, row % output_steps);
+            for j in 0..self.kernel_size {
+                let step = (t * self.strides + j * self.dilation_rate).checked_sub(padding);
+                let step = step.filter(|&step| step < steps).map(|step| sequence * steps + step);
+                f(row * self.kernel_size + j, step);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_patches<T: Scalar>(&self, input: View<'_, T>, patches: &mut Tensor<T>) -> Result<()> {
+        let [batch, steps, channels] = *input.shape() else {
+            return unexpected("conv1d", "an input [batch, steps, channels]", input.shape());
+        };
+        let (output_steps, _) = self.output_steps(steps)?;
+        patches.resize([batch, output_steps, self.kernel_size * channels]);
+        let patches = patches.data_mut();
+        self.for_each_patch_row(input.shape(), |place, step| {
+            let patch = &mut patches[place * channels..][..channels];
+            match step {
+                Some(step) => patch.copy_from_slice(&input.data()[step * channels..][..channels]),
+                None => patch.fill(T::zero()),
+            }
+        })
+    }
+
+    /// The other way round: adds what belongs to an input step up from all patches that it stands in.
+    fn add_patches<T: Scalar>(&self, patches: &Tensor<T>, input: &mut Tensor<T>) -> Result<()> {
+        input.fill(T::zero());
+        let (shape, channels) = (input.shape(), input.shape().last_dim());
+        let input = input.data_mut();
+        self.for_each_patch_row(shape, |place, step| {
+            if let Some(step) = step {
+                let patch = &patches.data()[place * channels..][..channels];
+                input[step * channels..][..channels].iter_mut().zip(patch).for_each(|(x, &y)| *x += y);
+            }
+        })
+    }
+}
+
+impl<T: Scalar> Layer<T> for Conv1D {
+    fn name(&self) -> &'static str {
+        "conv1d"
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape> {
+        self.activation.check("conv1d")?;
+        let [steps, channels] = *input else {
+            return unexpected("conv1d", "rows of [steps, channels]", input);
+        };
+        if channels == 0 {
+            return unexpected("conv1d", "rows of [steps, channels] with at least 1 channel", input);
+        }
+        let (output_steps, _) = self.output_steps(steps)?;
+        Ok(Shape::from([output_steps, self.filters]))
+    }
+
+    fn parameters(&self, input: Shape) -> Result<Vec<ParameterSpec>> {
+        let kernel = Shape::new(&[self.kernel_size, input.last_dim(), self.filters])?;
+        Ok(linear_parameters(kernel, self.kernel_initializer, self.use_bias.then_some(self.bias_initializer)))
+    }
+
+    fn parameter_count(&self) -> usize {
+        1 + usize::from(self.use_bias)
+    }
+
+    fn forward(
+        &self,
+        parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        let mut patches = std::mem::take(&mut workspace.scratch(3)[PATCHES]);
+        let patch_view = if self.is_pointwise() {
+            input
+        } else {
+            self.write_patches(input, &mut patches)?;
+            patches.view()
+        };
+        let activation = workspace.activation(self.activation);
+        let product = |z: &mut Tensor<T>| {
+            z.resize(patch_view.shape().with_last(self.filters));
+            Ok(matmul(patch_view, parameters[0].value.view(), z)?)
+        };
+        linear_forward(parameters, activation, product, workspace)?;
+        workspace.scratch[PATCHES] = patches;
+        Ok(())
+    }
+
+    fn backward(
+        &self,
+        parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        grad_output: View<'_, T>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<T>],
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        let grad_z = linear_backward(workspace.activation(self.activation), grad_output, workspace)?;
+        let Workspace { scratch, grad_input, .. } = workspace;
+        let patches = &mut scratch[PATCHES];
+        if wanted.parameters {
+            let patches = if self.is_pointwise() { input } else { patches.view() };
+            matmul_tn(patches, grad_z.view(), &mut gradients[0])?;
+            bias_gradient(&grad_z, gradients)?;
+        }
+        if wanted.input {
+            let kernel = parameters[0].value.view();
+            let [kernel_size, channels, filters] = *kernel.shape() else {
+                return unexpected("conv1d", "a kernel [kernel_size, channels, filters]", kernel.shape());
+            };
+            let kernel = kernel.reshape([kernel_size * channels, filters])?;
+            grad_input.resize(input.shape());
+            if self.is_pointwise() {
+                matmul_nt(grad_z.view(), kernel, grad_input)?;
+            } else {
+                // The patches are not needed again: their gradient takes their place.
+                matmul_nt(grad_z.view(), kernel, patches)?;
+                self.add_patches(patches, grad_input)?;
+            }
+        }
+        scratch[super::dense::GRAD_Z] = grad_z;
+        Ok(())
+    }
+
+    fn final_activation(&self) -> Activation {
+        self.activation
+    }
+}

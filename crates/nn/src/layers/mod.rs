@@ -1,0 +1,73 @@
+//! The layers, a file each, and [`LayerConfig`], which names them in configurations.
+
+mod activation;
+mod conv1d;
+mod dense;
+mod expression;
+mod lambda;
+mod reshape;
+mod sequential;
+
+pub use activation::{ActivationLayer, LeakyReLU};
+pub use conv1d::{Conv1D, Padding};
+pub use dense::Dense;
+pub use expression::Expression;
+pub use lambda::Lambda;
+pub use reshape::{Flatten, Reshape};
+pub use sequential::Sequential;
+
+use serde::{Deserialize, Serialize};
+use tensor_ops::Scalar;
+
+use crate::{Layer, Result};
+
+/// A layer as data: `{ layer = "dense", units = 50, activation = "relu" }` in TOML, with the names and
+/// arguments of Keras in snake case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "layer", rename_all = "snake_case")]
+pub enum LayerConfig {
+    /// [`Dense`].
+    Dense(Dense),
+    /// [`Conv1D`].
+    #[serde(rename = "conv1d")]
+    Conv1D(Conv1D),
+    /// [`ActivationLayer`].
+    Activation(ActivationLayer),
+    /// [`LeakyReLU`].
+    LeakyRelu(LeakyReLU),
+    /// [`Reshape`].
+    Reshape(Reshape),
+    /// [`Flatten`].
+    Flatten(Flatten),
+    /// [`Lambda`].
+    Lambda(Lambda),
+    /// Layers one after the other, as one.
+    Sequential {
+        /// The layers inside.
+        layers: Vec<LayerConfig>,
+    },
+}
+
+impl LayerConfig {
+    /// The layer itself.
+    #[must_use]
+    pub fn build<T: Scalar>(&self) -> Box<dyn Layer<T>> {
+        match self.clone() {
+            Self::Dense(layer) => Box::new(layer),
+            Self::Conv1D(layer) => Box::new(layer),
+            Self::Activation(layer) => Box::new(layer),
+            Self::LeakyRelu(layer) => Box::new(layer),
+            Self::Reshape(layer) => Box::new(layer),
+            Self::Flatten(layer) => Box::new(layer),
+            Self::Lambda(layer) => Box::new(layer),
+            Self::Sequential { layers } => {
+                Box::new(Sequential::new(layers.iter().map(Self::build).collect()))
+            }
+        }
+    }
+}
+
+/// What layers refuse about their input.
+fn unexpected<R>(layer: &str, expected: impl Into<String>, found: tensor_ops::Shape) -> Result<R> {
+    Err(crate::Error::Shape { place: layer.to_owned(), expected: expected.into(), found })
+}

@@ -1,0 +1,122 @@
+//! Layers one after the other, as one layer.
+
+use tensor_ops::{Scalar, Shape, Tensor, View};
+
+use crate::{Activation, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
+
+/// Layers one after the other: the output of each is the input of the next. Can itself stand in another.
+#[derive(Debug)]
+pub struct Sequential<T> {
+    layers: Vec<Box<dyn Layer<T>>>,
+}
+
+impl<T: Scalar> Sequential<T> {
+    /// A container of `layers`; without any, it passes its input through.
+    #[must_use]
+    pub fn new(layers: Vec<Box<dyn Layer<T>>>) -> Self {
+        Self { layers }
+    }
+
+    /// The output of the first `count` layers.
+    fn output_of<'a>(&self, count: usize, input: View<'a, T>, workspaces: &'a [Workspace<T>]) -> View<'a, T> {
+        let layers = self.layers[..count].iter().zip(workspaces);
+        layers.fold(input, |view, (layer, workspace)| layer.output(view, workspace))
+    }
+}
+
+impl<T: Scalar> Layer<T> for Sequential<T> {
+    fn name(&self) -> &'static str {
+        "sequential"
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape> {
+        self.layers.iter().try_fold(input, |shape, layer| layer.output_shape(shape))
+    }
+
+    fn parameters(&self, input: Shape) -> Result<Vec<ParameterSpec>> {
+        let mut specs = Vec::new();
+        let mut shape = input;
+        for layer in &self.layers {
+            specs.extend(layer.parameters(shape)?);
+            shape = layer.output_shape(shape)?;
+        }
+        Ok(specs)
+    }
+
+    fn forward(
+        &self,
+        parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        workspace.children.resize_with(self.layers.len(), Workspace::default);
+        if let Some(last) = workspace.children.last_mut() {
+            last.logits = workspace.logits;
+        }
+        let mut view = input;
+        let mut rest = parameters;
+        for (layer, child) in self.layers.iter().zip(&mut workspace.children) {
+            let own;
+            (own, rest) = rest.split_at(layer.parameter_count());
+            layer.forward(own, view, child)?;
+            view = layer.output(view, child);
+        }
+        Ok(())
+    }
+
+    fn backward(
+        &self,
+        parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        grad_output: View<'_, T>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<T>],
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        let mut view = grad_output;
+        let (mut parameters, mut gradients) = (parameters, gradients);
+        let mut before = workspace.children.as_mut_slice();
+        while let Some((child, rest)) = std::mem::take(&mut before).split_last_mut() {
+            let layer = &self.layers[rest.len()];
+            let first = parameters.len() - layer.parameter_count();
+            let own;
+            (parameters, own) = parameters.split_at(first);
+            let (rest_gradients, own_gradients) = gradients.split_at_mut(first.min(gradients.len()));
+            let learns_before = wanted.parameters && parameters.iter().any(|p| p.trainable);
+            let wanted_here = Wanted {
+                input: wanted.input || learns_before,
+                parameters: wanted.parameters && own.iter().any(|p| p.trainable),
+            };
+            if !wanted_here.input && !wanted_here.parameters {
+                return Ok(());
+            }
+            let layer_input = self.output_of(rest.len(), input, rest);
+            layer.backward(own, layer_input, view, wanted_here, own_gradients, child)?;
+            view = layer.grad_input(view, child);
+            gradients = rest_gradients;
+            before = rest;
+        }
+        Ok(())
+    }
+
+    fn output<'a>(&self, input: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
+        self.output_of(self.layers.len(), input, &workspace.children)
+    }
+
+    fn grad_input<'a>(&self, grad_output: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
+        let layers = self.layers.iter().zip(&workspace.children).rev();
+        layers.fold(grad_output, |view, (layer, child)| layer.grad_input(view, child))
+    }
+
+    fn parameter_count(&self) -> usize {
+        self.layers.iter().map(|layer| layer.parameter_count()).sum()
+    }
+
+    fn final_activation(&self) -> Activation {
+        self.layers.last().map_or(Activation::Linear, |layer| layer.final_activation())
+    }
+
+    fn children(&self) -> &[Box<dyn Layer<T>>] {
+        &self.layers
+    }
+}

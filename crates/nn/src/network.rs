@@ -1,0 +1,264 @@
+//! Layers with their parameters.
+
+use rand::Rng;
+use tensor_ops::{Scalar, Shape, Tensor, View};
+
+use crate::layers::Sequential;
+use crate::{Activation, Error, Layer, Parameter, Result, Wanted, Workspace, weights};
+
+/// A stack of layers, built for inputs of one shape, with its parameters.
+#[derive(Debug)]
+pub struct Network<T> {
+    layers: Sequential<T>,
+    input: Shape,
+    output: Shape,
+    parameters: Vec<Parameter<T>>,
+}
+
+impl<T: Scalar> Network<T> {
+    /// Checks the shapes of all layers and draws their parameters.
+    ///
+    /// # Shapes
+    /// `input` is that of one row, without the batch.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Setting`] of the first layer that cannot work, with its number.
+    pub fn new(input: impl Into<Shape>, layers: Vec<Box<dyn Layer<T>>>, rng: &mut impl Rng) -> Result<Self> {
+        let input = input.into();
+        let output = check_layers(&layers, input)?;
+        let layers = Sequential::new(layers);
+        let owners = parameter_owners(&layers);
+        let specs = layers.parameters(input)?;
+        let parameters = specs.into_iter().zip(owners).map(|(spec, layer)| Parameter {
+            layer,
+            name: spec.name,
+            value: spec.initializer.draw(spec.shape, rng),
+            trainable: true,
+        });
+        Ok(Self { parameters: parameters.collect(), layers, input, output })
+    }
+
+    /// The shape of one row of the input.
+    #[must_use]
+    pub fn input_shape(&self) -> Shape {
+        self.input
+    }
+
+    /// The shape of one row of the output.
+    #[must_use]
+    pub fn output_shape(&self) -> Shape {
+        self.output
+    }
+
+    /// The layers, as one.
+    #[must_use]
+    pub fn layers(&self) -> &Sequential<T> {
+        &self.layers
+    }
+
+    /// The parameters, layer by layer.
+    #[must_use]
+    pub fn parameters(&self) -> &[Parameter<T>] {
+        &self.parameters
+    }
+
+    /// The parameters, to be changed.
+    pub fn parameters_mut(&mut self) -> &mut [Parameter<T>] {
+        &mut self.parameters
+    }
+
+    /// A zero gradient for each parameter: the buffers that [`Network::backward`] writes to.
+    #[must_use]
+    pub fn gradients(&self) -> Vec<Tensor<T>> {
+        self.parameters.iter().map(|parameter| Tensor::zeros(parameter.value.shape())).collect()
+    }
+
+    /// Sets whether the whole network learns.
+    pub fn set_trainable(&mut self, trainable: bool) {
+        self.parameters.iter_mut().for_each(|parameter| parameter.trainable = trainable);
+    }
+
+    /// Sets whether a layer learns, and, if it is a container, all layers inside. `path` leads to it: the
+    /// layer's number, then that of a layer in it, and so on.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where there is no such layer.
+    pub fn set_layer_trainable(&mut self, path: &[usize], trainable: bool) -> Result<()> {
+        let mut first = 0;
+        let mut layer: &dyn Layer<T> = &self.layers;
+        for &place in path {
+            let Some(child) = layer.children().get(place) else {
+                let (setting, expected) = ("path", "the numbers of layers");
+                let place = "set_layer_trainable".to_owned();
+                return Err(Error::Setting { place, setting, expected, found: format!("{path:?}") });
+            };
+            first += layer.children()[..place].iter().map(|child| child.parameter_count()).sum::<usize>();
+            layer = child.as_ref();
+        }
+        let last = first + layer.parameter_count();
+        self.parameters[first..last].iter_mut().for_each(|parameter| parameter.trainable = trainable);
+        Ok(())
+    }
+
+    /// The activation of the last layer, which [`Workspace::logits`] leaves off.
+    #[must_use]
+    pub fn final_activation(&self) -> Activation {
+        self.layers.final_activation()
+    }
+
+    /// Computes the output, which lies in the workspace.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `input` is a batch of rows of [`Network::input_shape`].
+    pub fn forward<'a>(&self, input: View<'a, T>, workspace: &'a mut Workspace<T>) -> Result<View<'a, T>> {
+        if input.shape().rank() != self.input.rank() + 1 || input.shape().without_first() != self.input {
+            let expected = format!("a batch of rows {}", self.input);
+            return Err(Error::Shape { place: "network input".to_owned(), expected, found: input.shape() });
+        }
+        self.layers.forward(&self.parameters, input, workspace)?;
+        Ok(self.layers.output(input, workspace))
+    }
+
+    /// After a [`Network::forward`] of the same input and workspace: computes what is `wanted` of the gradients
+    /// of the parameters that are trainable, and of the input's, which it returns.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the shapes do not fit.
+    pub fn backward<'a>(
+        &self,
+        input: View<'_, T>,
+        grad_output: View<'a, T>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<T>],
+        workspace: &'a mut Workspace<T>,
+    ) -> Result<View<'a, T>> {
+        self.layers.backward(&self.parameters, input, grad_output, wanted, gradients, workspace)?;
+        Ok(self.layers.grad_input(grad_output, workspace))
+    }
+
+    /// The output for a batch.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn predict(&self, input: View<'_, T>) -> Result<Tensor<T>> {
+        Ok(self.forward(input, &mut Workspace::default())?.to_tensor())
+    }
+
+    /// The weights as the bytes of a safetensors file, each by its [`Parameter::key`].
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where the format cannot hold them.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        weights::write(self.parameters.iter().map(|p| (p.key(), &p.value)), None)
+    }
+
+    /// Takes the weights from the bytes of a safetensors file; all or, on an error, none.
+    ///
+    /// # Errors
+    /// [`Error::Weights`], which names the first tensor that is missing, has another shape or type, or holds a
+    /// NaN or infinity.
+    pub fn load_safetensors(&mut self, bytes: &[u8]) -> Result<()> {
+        let file = weights::Reader::new(bytes)?;
+        let values = self.parameters.iter().map(|p| file.tensor(&p.key(), p.value.shape()));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        self.parameters.iter_mut().zip(values).for_each(|(parameter, value)| parameter.value = value);
+        Ok(())
+    }
+
+    /// A table of the layers: output shape, number of parameters, and whether they are trainable.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut rows = vec![["layer", "output shape", "parameters", "trainable"].map(str::to_owned)];
+        let mut next = 0;
+        self.summarize(self.layers.children(), self.input, 0, &mut next, &mut rows);
+        let widths: [usize; 4] = std::array::from_fn(|column| {
+            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+        });
+        let mut table = String::new();
+        for [layer, shape, count, trainable] in rows {
+            let line = format!(
+                "{layer:<0$}  {shape:<1$}  {count:>2$}  {trainable}",
+                widths[0], widths[1], widths[2]
+            );
+            table += line.trim_end();
+            table += "\n";
+        }
+        let count = |parameters: &mut dyn Iterator<Item = &Parameter<T>>| -> usize {
+            parameters.map(|parameter| parameter.value.shape().len()).sum()
+        };
+        let total = count(&mut self.parameters.iter());
+        let trainable = count(&mut self.parameters.iter().filter(|parameter| parameter.trainable));
+        table + &format!("parameters: {total}, trainable: {trainable}\n")
+    }
+
+    fn summarize(
+        &self,
+        layers: &[Box<dyn Layer<T>>],
+        mut shape: Shape,
+        depth: usize,
+        next: &mut usize,
+        rows: &mut Vec<[String; 4]>,
+    ) {
+        for (number, layer) in layers.iter().enumerate() {
+            let own = &self.parameters[*next..*next + layer.parameter_count()];
+            let count: usize = own.iter().map(|parameter| parameter.value.shape().len()).sum();
+            let trainable = match own.iter().filter(|parameter| parameter.trainable).count() {
+                _ if own.is_empty() => "",
+                0 => "no",
+                n if n == own.len() => "yes",
+                _ => "partly",
+            };
+            let input = shape;
+            shape = layer.output_shape(shape).unwrap_or(shape);
+            let name = format!("{}{number} {}", "  ".repeat(depth), layer.name());
+            rows.push([name, shape.to_string(), count.to_string(), trainable.to_owned()]);
+            if layer.children().is_empty() {
+                *next += own.len();
+            } else {
+                self.summarize(layer.children(), input, depth + 1, next, rows);
+            }
+        }
+    }
+}
+
+/// Checks that each layer takes what the one before gives; the shape of the last output.
+fn check_layers<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result<Shape> {
+    let mut shape = input;
+    for (number, layer) in layers.iter().enumerate() {
+        let at_layer = |error| match error {
+            Error::Shape { place, expected, found } => {
+                Error::Shape { place: format!("layer {number} ({place})"), expected, found }
+            }
+            Error::Setting { place, setting, expected, found } => {
+                Error::Setting { place: format!("layer {number} ({place})"), setting, expected, found }
+            }
+            other => other,
+        };
+        let output = layer.output_shape(shape).map_err(at_layer)?;
+        let given = layer.parameters(shape).map_err(at_layer)?.len();
+        if given != layer.parameter_count() {
+            return Err(Error::Setting {
+                place: format!("layer {number} ({})", layer.name()),
+                setting: "parameter_count",
+                expected: "the number of the layer's parameters",
+                found: format!("{} for {given}", layer.parameter_count()),
+            });
+        }
+        shape = output;
+    }
+    Ok(shape)
+}
+
+/// For each parameter the number of its layer, among those that have parameters.
+fn parameter_owners<T: Scalar>(layers: &Sequential<T>) -> Vec<usize> {
+    fn collect<T: Scalar>(layer: &dyn Layer<T>, next: &mut usize, owners: &mut Vec<usize>) {
+        if layer.children().is_empty() {
+            owners.extend(std::iter::repeat_n(*next, layer.parameter_count()));
+            *next += usize::from(layer.parameter_count() > 0);
+        }
+        layer.children().iter().for_each(|child| collect(child.as_ref(), next, owners));
+    }
+    let mut owners = Vec::new();
+    collect(layers, &mut 0, &mut owners);
+    owners
+}

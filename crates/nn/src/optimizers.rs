@@ -1,0 +1,298 @@
+//! Optimizers: how parameters follow their gradients.
+//!
+//! With g the gradient, p the parameter and t the number of the step, from 1, in Keras' forms:
+//!
+//! | optimizer | update | reference |
+//! | --- | --- | --- |
+//! | Adam | m += (1 - b1) (g - m); v += (1 - b2) (g^2 - v); p -= rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon) | Kingma and Ba, 2015 |
+//! | with AMSGrad | the largest v so far in the place of v | Reddi et al., 2018 |
+//! | AdamW | p -= rate decay p, then Adam | Loshchilov and Hutter, 2019 |
+//! | SGD | m = momentum m - rate g; p += m, or with Nesterov p += momentum m - rate g | Sutskever et al., 2013 |
+//! | RMSprop | v = rho v + (1 - rho) g^2; p -= rate g / sqrt(v + epsilon) | Hinton, 2012 |
+
+use serde::{Deserialize, Serialize};
+use tensor_ops::{Scalar, Tensor};
+
+use crate::error::check_setting;
+use crate::{Error, Parameter, Result};
+
+/// An optimizer with its settings. What it remembers is in an [`OptimizerState`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Adam, with or without AMSGrad.
+    Adam(Adam),
+    /// Adam with weight decay.
+    #[serde(rename = "adamw")]
+    AdamW(AdamW),
+    /// Stochastic gradient descent.
+    Sgd(Sgd),
+    /// RMSprop.
+    #[serde(rename = "rmsprop")]
+    RmsProp(RmsProp),
+}
+
+/// Settings of Adam.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Adam {
+    /// How far a step goes, at least 0.
+    pub learning_rate: f64,
+    /// How much of the first moment is kept in each step, in [0, 1).
+    pub beta_1: f64,
+    /// How much of the second moment is kept in each step, in [0, 1).
+    pub beta_2: f64,
+    /// Keeps the quotient finite, above 0.
+    pub epsilon: f64,
+    /// Whether to divide by the largest second moment so far.
+    pub amsgrad: bool,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, amsgrad: false }
+    }
+}
+
+/// Settings of AdamW.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamW {
+    /// How far a step goes, at least 0.
+    pub learning_rate: f64,
+    /// How much of the first moment is kept in each step, in [0, 1).
+    pub beta_1: f64,
+    /// How much of the second moment is kept in each step, in [0, 1).
+    pub beta_2: f64,
+    /// Keeps the quotient finite, above 0.
+    pub epsilon: f64,
+    /// The share of a parameter, times the learning rate, that is taken away in each step, at least 0.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        let Adam { learning_rate, beta_1, beta_2, epsilon, .. } = Adam::default();
+        Self { learning_rate, beta_1, beta_2, epsilon, weight_decay: 0.004 }
+    }
+}
+
+/// Settings of stochastic gradient descent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sgd {
+    /// How far a step goes, at least 0.
+    pub learning_rate: f64,
+    /// How much of the last step is kept, in [0, 1).
+    pub momentum: f64,
+    /// Whether to look ahead along the last step.
+    pub nesterov: bool,
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self { learning_rate: 0.01, momentum: 0.0, nesterov: false }
+    }
+}
+
+/// Settings of RMSprop.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RmsProp {
+    /// How far a step goes, at least 0.
+    pub learning_rate: f64,
+    /// How much of the second moment is kept in each step, in [0, 1).
+    pub rho: f64,
+    /// Keeps the quotient finite, above 0.
+    pub epsilon: f64,
+}
+
+impl Default for RmsProp {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, rho: 0.9, epsilon: 1e-7 }
+    }
+}
+
+impl Optimizer {
+    /// Adam with Keras' settings but for the learning rate.
+    #[must_use]
+    pub fn adam(learning_rate: f64) -> Self {
+        Self::Adam(Adam { learning_rate, ..Adam::default() })
+    }
+
+    /// The name in configurations.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Adam(_) => "adam",
+            Self::AdamW(_) => "adamw",
+            Self::Sgd(_) => "sgd",
+            Self::RmsProp(_) => "rmsprop",
+        }
+    }
+
+    /// What is remembered for each parameter, by the names that files use.
+    #[must_use]
+    pub fn slots(&self) -> &'static [&'static str] {
+        match self {
+            Self::Adam(Adam { amsgrad: true, .. }) => {
+                &["first_moment", "second_moment", "largest_second_moment"]
+            }
+            Self::Adam(_) | Self::AdamW(_) => &["first_moment", "second_moment"],
+            Self::Sgd(_) => &["momentum"],
+            Self::RmsProp(_) => &["second_moment"],
+        }
+    }
+
+    /// Refuses settings out of their range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], which names the first of them.
+    pub fn check(&self) -> Result<()> {
+        let share = |setting, value: f64| {
+            check_setting(
+                (0.0..1.0).contains(&value),
+                self.name(),
+                setting,
+                "a number from 0 to below 1",
+                value,
+            )
+        };
+        let at_least_0 = |setting, value: f64| {
+            check_setting(value >= 0.0 && value.is_finite(), self.name(), setting, "a number >= 0", value)
+        };
+        let above_0 = |setting, value: f64| {
+            check_setting(value > 0.0 && value.is_finite(), self.name(), setting, "a number > 0", value)
+        };
+        match *self {
+            Self::Adam(Adam { learning_rate, beta_1, beta_2, epsilon, .. })
+            | Self::AdamW(AdamW { learning_rate, beta_1, beta_2, epsilon, .. }) => {
+                at_least_0("learning_rate", learning_rate)?;
+                share("beta_1", beta_1)?;
+                share("beta_2", beta_2)?;
+                above_0("epsilon", epsilon)?;
+            }
+            Self::Sgd(Sgd { learning_rate, momentum, .. }) => {
+                at_least_0("learning_rate", learning_rate)?;
+                share("momentum", momentum)?;
+            }
+            Self::RmsProp(RmsProp { learning_rate, rho, epsilon }) => {
+                at_least_0("learning_rate", learning_rate)?;
+                share("rho", rho)?;
+                above_0("epsilon", epsilon)?;
+            }
+        }
+        if let Self::AdamW(AdamW { weight_decay, .. }) = *self {
+            at_least_0("weight_decay", weight_decay)?;
+        }
+        Ok(())
+    }
+}
+
+/// What an optimizer remembers from step to step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptimizerState<T> {
+    /// How many steps were taken.
+    pub step: u64,
+    /// For each parameter a tensor for each of [`Optimizer::slots`].
+    pub slots: Vec<Vec<Tensor<T>>>,
+}
+
+impl<T: Scalar> OptimizerState<T> {
+    /// The state before the first step.
+    #[must_use]
+    pub fn new(optimizer: &Optimizer, parameters: &[Parameter<T>]) -> Self {
+        let zeros =
+            |p: &Parameter<T>| optimizer.slots().iter().map(|_| Tensor::zeros(p.value.shape())).collect();
+        Self { step: 0, slots: parameters.iter().map(zeros).collect() }
+    }
+
+    /// Takes a step with each parameter that is trainable.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a gradient does not have its parameter's shape.
+    pub fn update(
+        &mut self,
+        optimizer: &Optimizer,
+        parameters: &mut [Parameter<T>],
+        gradients: &[Tensor<T>],
+    ) -> Result<()> {
+        self.step += 1;
+        for ((parameter, gradient), slots) in parameters.iter_mut().zip(gradients).zip(&mut self.slots) {
+            if !parameter.trainable {
+                continue;
+            }
+            if parameter.value.shape() != gradient.shape() {
+                let expected = format!("a gradient of {} like {}", parameter.value.shape(), parameter.key());
+                return Err(Error::Shape {
+                    place: optimizer.name().to_owned(),
+                    expected,
+                    found: gradient.shape(),
+                });
+            }
+            update(optimizer, self.step, parameter.value.data_mut(), gradient.data(), slots);
+        }
+        Ok(())
+    }
+}
+
+fn update<T: Scalar>(optimizer: &Optimizer, step: u64, p: &mut [T], g: &[T], slots: &mut [Tensor<T>]) {
+    match (optimizer, slots) {
+        (Optimizer::Adam(adam), [m, v, largest @ ..]) => {
+            let largest = largest.first_mut().map(Tensor::data_mut);
+            adam_update(adam, step, p, g, [m.data_mut(), v.data_mut()], largest);
+        }
+        (Optimizer::AdamW(adamw), [m, v, ..]) => {
+            let AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay } = *adamw;
+            let decay = T::from_f64(learning_rate * weight_decay);
+            p.iter_mut().for_each(|p| *p -= *p * decay);
+            let adam = Adam { learning_rate, beta_1, beta_2, epsilon, amsgrad: false };
+            adam_update(&adam, step, p, g, [m.data_mut(), v.data_mut()], None);
+        }
+        (Optimizer::Sgd(sgd), [m, ..]) => {
+            let (rate, momentum) = (T::from_f64(sgd.learning_rate), T::from_f64(sgd.momentum));
+            for ((p, &g), m) in p.iter_mut().zip(g).zip(m.data_mut()) {
+                *m = momentum * *m - rate * g;
+                *p += if sgd.nesterov { momentum * *m - rate * g } else { *m };
+            }
+        }
+        (Optimizer::RmsProp(rmsprop), [v, ..]) => {
+            let (rate, rho) = (T::from_f64(rmsprop.learning_rate), T::from_f64(rmsprop.rho));
+            let epsilon = T::from_f64(rmsprop.epsilon);
+            for ((p, &g), v) in p.iter_mut().zip(g).zip(v.data_mut()) {
+                *v = rho * *v + (T::one() - rho) * (g * g);
+                *p -= rate * g / (*v + epsilon).sqrt();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn adam_update<T: Scalar>(
+    adam: &Adam,
+    step: u64,
+    p: &mut [T],
+    g: &[T],
+    [m, v]: [&mut [T]; 2],
+    largest: Option<&mut [T]>,
+) {
+    let exponent = step as f64;
+    let correction = (1.0 - adam.beta_2.powf(exponent)).sqrt() / (1.0 - adam.beta_1.powf(exponent));
+    let rate = T::from_f64(adam.learning_rate * correction);
+    let (keep_1, keep_2) = (T::from_f64(1.0 - adam.beta_1), T::from_f64(1.0 - adam.beta_2));
+    let epsilon = T::from_f64(adam.epsilon);
+    for ((m, v), &g) in m.iter_mut().zip(v.iter_mut()).zip(g) {
+        *m += (g - *m) * keep_1;
+        *v += (g * g - *v) * keep_2;
+    }
+    let divisors = match largest {
+        Some(largest) => {
+            largest.iter_mut().zip(&*v).for_each(|(largest, &v)| *largest = largest.max(v));
+            largest
+        }
+        None => v,
+    };
+    for ((p, &m), &v) in p.iter_mut().zip(&*m).zip(&*divisors) {
+        *p -= rate * m / (v.sqrt() + epsilon);
+    }
+}
