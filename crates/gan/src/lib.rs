@@ -1,0 +1,39 @@
+//! Generative adversarial networks on the `nn` crate.
+//!
+//! A generator G turns latents z into fake rows; a discriminator D tells them from real ones; GD, G followed by
+//! a frozen D, is what G learns through.
+//!
+//! * [`Config`] says what a run is: it can be written as TOML, and the same one gives the same run, bit for bit.
+//! * [`Trainer`] holds G and D and takes single steps; [`Session`] runs a whole configuration.
+//! * [`evaluate`] measures how close samples are to data; [`RunDirectory`] keeps what a run writes.
+//!
+//! ```
+//! use gan::{Config, Session};
+//!
+//! let config = Config::parse(gan::preset("notebook").unwrap_or_default(), &["train.epochs=2".into()])?;
+//! let mut session = Session::<f32>::new(config)?;
+//! while !session.is_done() {
+//!     session.run_epoch()?;
+//! }
+//! assert_eq!(session.sample(3, 7)?.shape(), [3, 100].into());
+//! # Ok::<(), gan::Error>(())
+//! ```
+
+mod config;
+mod data;
+mod error;
+pub mod evaluate;
+mod run;
+mod session;
+mod trainer;
+
+pub use config::{
+    Config, EvaluateConfig, NetworkConfig, Objective, OptimizerConfig, OutputConfig, PRESETS, Precision,
+    TrainConfig, preset,
+};
+pub use data::{Data, Distribution, Latent};
+pub use error::{Error, Result};
+pub use evaluate::Evaluation;
+pub use run::{RunDirectory, StageRecord, write_atomically};
+pub use session::{Session, StageResult};
+pub use trainer::{Combined, StepScore, Trainer};

@@ -1,0 +1,329 @@
+//! What defines a run, as TOML.
+
+use nn::layers::LayerConfig;
+use nn::{Network, Optimizer};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use tensor_ops::{Scalar, Shape};
+use toml::{Table, Value};
+
+use crate::{Data, Error, Latent, Result};
+
+/// The presets: name, what it is, and its TOML.
+pub const PRESETS: &[(&str, &str, &str)] = &[(
+    "notebook",
+    "uniform noise to N(4, 1.25), the classic first GAN",
+    include_str!("../presets/notebook.toml"),
+)];
+
+/// The TOML of a preset.
+#[must_use]
+pub fn preset(name: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|(known, _, _)| *known == name).map(|(_, _, text)| *text)
+}
+
+/// Everything that defines a run. Two runs of the same configuration give the same bits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where real rows come from.
+    pub data: Data,
+    /// The generator's input.
+    pub latent: Latent,
+    /// G: from a latent to a row.
+    pub generator: NetworkConfig,
+    /// D: from a row to one number.
+    pub discriminator: NetworkConfig,
+    /// What D and G strive for.
+    #[serde(default)]
+    pub objective: Objective,
+    /// How D and G learn.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// How long, and how much at a time.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// What is measured after each stage.
+    #[serde(default)]
+    pub evaluate: EvaluateConfig,
+    /// What is kept.
+    #[serde(default)]
+    pub output: OutputConfig,
+}
+
+/// A network as data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// The shape of one row of its input.
+    pub input: Vec<usize>,
+    /// Its layers, first to last.
+    pub layers: Vec<LayerConfig>,
+}
+
+/// What D and G strive for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Objective {
+    /// Binary cross-entropy: D's with target 1 on real and 0 on fake rows, G's with target 1 (Goodfellow et al.,
+    /// 2014, section 3).
+    #[default]
+    NonSaturating,
+}
+
+/// The optimizers of both networks, each with moments of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// G's.
+    pub generator: Optimizer,
+    /// D's.
+    pub discriminator: Optimizer,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self { generator: Optimizer::adam(2e-4), discriminator: Optimizer::adam(2e-4) }
+    }
+}
+
+/// The type of numbers that a run computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floating point.
+    #[default]
+    F32,
+    /// 64-bit floating point.
+    F64,
+}
+
+/// How long a run trains, and how much at a time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Where all random numbers start, from 0 to 2^63 - 1.
+    pub seed: u64,
+    /// The type of numbers.
+    pub precision: Precision,
+    /// How many real rows, and as many fake ones, a step sees.
+    pub batch: usize,
+    /// How many rounds of D steps and G steps.
+    pub epochs: u64,
+    /// How many epochs lie between two reports.
+    pub stage: u64,
+    /// D's steps in an epoch.
+    pub discriminator_steps: usize,
+    /// G's steps in an epoch.
+    pub generator_steps: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            precision: Precision::F32,
+            batch: 10,
+            epochs: 40_000,
+            stage: 200,
+            discriminator_steps: 1,
+            generator_steps: 5,
+        }
+    }
+}
+
+/// What is measured after each stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateConfig {
+    /// How many generated rows are compared with as many real ones.
+    pub rows: usize,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { rows: 100 }
+    }
+}
+
+/// What a run keeps in its folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputConfig {
+    /// How many of the newest checkpoints are kept.
+    pub checkpoints: usize,
+    /// Whether the histogram is written after each stage; at the end it always is.
+    pub stage_plots: bool,
+    /// Whether the rows that a stage was evaluated on are written.
+    pub stage_samples: bool,
+}
+
+impl Default for OutputConfig {
+    fn default() -> Self {
+        Self { checkpoints: 3, stage_plots: false, stage_samples: false }
+    }
+}
+
+impl Config {
+    /// Reads TOML, then sets `overrides` of the form `key.path=value`, where a number in the path stands for a
+    /// place in a list, and checks the whole.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] with the line, [`Error::Setting`] with the field.
+    pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
+        let syntax = |error: toml::de::Error| Error::Syntax {
+            line: error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1)),
+            message: error.message().replace('\n', " "),
+        };
+        let mut config: Self = toml::from_str(text).map_err(syntax)?;
+        if !overrides.is_empty() {
+            let mut table: Table = toml::from_str(text).map_err(syntax)?;
+            for setting in overrides {
+                set(&mut table, setting)?;
+            }
+            config = table.try_into().map_err(|error: toml::de::Error| Error::Syntax {
+                line: None,
+                message: format!(
+                    "--set {}: {}",
+                    overrides.join(" "),
+                    error.to_string().trim().replace('\n', " ")
+                ),
+            })?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The configuration as TOML, with all defaults written out.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] where TOML cannot hold it.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::Syntax { line: None, message: error.to_string() })
+    }
+
+    /// Refuses settings that no run can have.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], which names the first of them.
+    pub fn check(&self) -> Result<()> {
+        self.data.distribution().check("data")?;
+        self.latent.distribution().check("latent")?;
+        self.optimizer.generator.check().map_err(Error::network("optimizer.generator"))?;
+        self.optimizer.discriminator.check().map_err(Error::network("optimizer.discriminator"))?;
+        let refuse = |field, expected: &str, found: String| {
+            Err(Error::Setting { field, expected: expected.to_owned(), found })
+        };
+        let train = &self.train;
+        for (field, value) in [
+            ("train.batch", train.batch as u64),
+            ("train.epochs", train.epochs),
+            ("train.stage", train.stage),
+            ("evaluate.rows", self.evaluate.rows as u64),
+            ("output.checkpoints", self.output.checkpoints as u64),
+        ] {
+            if value == 0 {
+                return refuse(field, "at least 1", "0".to_owned());
+            }
+        }
+        if i64::try_from(train.seed).is_err() {
+            return refuse("train.seed", "at most 2^63 - 1", train.seed.to_string());
+        }
+        if train.discriminator_steps + train.generator_steps == 0 {
+            return refuse(
+                "train.generator_steps",
+                "at least one step of D or G in an epoch",
+                "0".to_owned(),
+            );
+        }
+        let generator = shape_of("generator", &self.generator)?;
+        if generator.len() != self.latent.dim() {
+            let expected =
+                format!("{generator}, the elements of generator.input", generator = generator.len());
+            return refuse("latent.dim", &expected, self.latent.dim().to_string());
+        }
+        shape_of("discriminator", &self.discriminator)?;
+        Ok(())
+    }
+
+    /// The number of the last stage.
+    #[must_use]
+    pub fn stages(&self) -> u64 {
+        self.train.epochs.div_ceil(self.train.stage)
+    }
+
+    /// Builds G and D and checks that they fit each other.
+    ///
+    /// # Errors
+    /// [`Error::Network`] for a layer that cannot work, [`Error::Setting`] for networks that do not fit.
+    pub fn build<T: Scalar>(&self, rng: &mut impl Rng) -> Result<(Network<T>, Network<T>)> {
+        let mut network = |place, config: &NetworkConfig| {
+            let layers = config.layers.iter().map(LayerConfig::build).collect();
+            Network::new(shape_of(place, config)?, layers, rng).map_err(Error::network(place))
+        };
+        let generator = network("generator", &self.generator)?;
+        let discriminator = network("discriminator", &self.discriminator)?;
+        if generator.output_shape() != discriminator.input_shape() {
+            let expected = format!("an output {}, the discriminator's input", discriminator.input_shape());
+            let found = generator.output_shape().to_string();
+            return Err(Error::Setting { field: "generator.layers", expected, found });
+        }
+        let activation = discriminator.final_activation();
+        let ends_well = matches!(activation, nn::Activation::Sigmoid | nn::Activation::Linear);
+        if *discriminator.output_shape() != [1] || !ends_well {
+            let expected = "an output [1] with a sigmoid (a probability) or none (a logit)".to_owned();
+            let found = format!("{} with {}", discriminator.output_shape(), activation.name());
+            return Err(Error::Setting { field: "discriminator.layers", expected, found });
+        }
+        Ok((generator, discriminator))
+    }
+}
+
+fn shape_of(place: &'static str, config: &NetworkConfig) -> Result<Shape> {
+    Shape::new(&config.input).map_err(|error| Error::network(place)(error.into()))
+}
+
+/// Sets `key.path=value` in a table. The value is read as TOML, or, where that fails, as a string.
+fn set(table: &mut Table, setting: &str) -> Result<()> {
+    let refuse = |expected: &str, found: &str| Error::Syntax {
+        line: None,
+        message: format!("--set {setting}: expected {expected}, found {found}"),
+    };
+    let Some((path, text)) = setting.split_once('=') else {
+        return Err(refuse("key.path=value", "no `=`"));
+    };
+    let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok();
+    let value = parsed.and_then(|mut table| table.remove("value"));
+    let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+    let (parents, last) = path.trim().rsplit_once('.').unwrap_or(("", path.trim()));
+    if last.is_empty() {
+        return Err(refuse("key.path=value", "no key"));
+    }
+    let mut parent = Value::Table(std::mem::take(table));
+    let mut place = &mut parent;
+    for key in parents.split('.').filter(|key| !key.is_empty()) {
+        place = match place {
+            Value::Table(table) => table.entry(key).or_insert_with(|| Value::Table(Table::new())),
+            Value::Array(list) => key
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| list.get_mut(index))
+                .ok_or_else(|| refuse("the place of an entry in the list", key))?,
+            _ => return Err(refuse("a table or a list", key)),
+        };
+    }
+    match place {
+        Value::Table(table) => {
+            table.insert(last.to_owned(), value);
+        }
+        Value::Array(list) => {
+            let entry = last.parse::<usize>().ok().and_then(|index| list.get_mut(index));
+            *entry.ok_or_else(|| refuse("the place of an entry in the list", last))? = value;
+        }
+        _ => return Err(refuse("a table or a list", last)),
+    }
+    if let Value::Table(changed) = parent {
+        *table = changed;
+    }
+    Ok(())
+}

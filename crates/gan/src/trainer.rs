@@ -1,0 +1,228 @@
+//! D, G and GD, and the steps in which they learn.
+
+use nn::{Loss, Network, Optimizer, OptimizerState, Wanted, Workspace, metrics};
+use tensor_ops::{Scalar, Tensor, View};
+
+use crate::{Error, Result};
+
+/// GD: G followed by a frozen D. A view that borrows both and owns nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Combined<'n, T> {
+    /// G.
+    pub generator: &'n Network<T>,
+    /// D. It passes the gradient on to G and gets none itself.
+    pub discriminator: &'n Network<T>,
+}
+
+impl<T: Scalar> Combined<'_, T> {
+    /// D's output for G's output for a batch of latents.
+    ///
+    /// # Errors
+    /// Where shapes do not fit.
+    pub fn forward<'a>(
+        &self,
+        latent: View<'a, T>,
+        generator: &'a mut Workspace<T>,
+        discriminator: &'a mut Workspace<T>,
+    ) -> nn::Result<View<'a, T>> {
+        let fake = self.generator.forward(latent, generator)?;
+        self.discriminator.forward(fake, discriminator)
+    }
+
+    /// After a forward pass with the same workspaces: the gradients of G's parameters that are trainable.
+    ///
+    /// # Errors
+    /// Where shapes do not fit.
+    pub fn backward(
+        &self,
+        latent: View<'_, T>,
+        grad_output: View<'_, T>,
+        gradients: &mut [Tensor<T>],
+        generator: &mut Workspace<T>,
+        discriminator: &mut Workspace<T>,
+    ) -> nn::Result<()> {
+        let fake = nn::Layer::output(self.generator.layers(), latent, generator);
+        let through = Wanted { input: true, parameters: false };
+        let grad_fake = self.discriminator.backward(fake, grad_output, through, &mut [], discriminator)?;
+        let learn = Wanted { input: false, parameters: true };
+        self.generator.backward(latent, grad_fake, learn, gradients, generator)?;
+        Ok(())
+    }
+}
+
+/// What a step saw before it changed anything.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepScore {
+    /// The mean loss over the batch.
+    pub loss: f64,
+    /// The share of rows that D puts on their target's side, from 0 to 1.
+    pub accuracy: f64,
+}
+
+/// A network that learns: with its gradients, and an optimizer with moments of its own.
+#[derive(Debug)]
+struct Learner<T> {
+    network: Network<T>,
+    optimizer: Optimizer,
+    state: OptimizerState<T>,
+    gradients: Vec<Tensor<T>>,
+}
+
+impl<T: Scalar> Learner<T> {
+    fn new(network: Network<T>, optimizer: Optimizer) -> Self {
+        let state = OptimizerState::new(&optimizer, network.parameters());
+        Self { gradients: network.gradients(), network, optimizer, state }
+    }
+
+    fn update(&mut self) -> nn::Result<()> {
+        self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)
+    }
+}
+
+/// D and G in training. Which of their layers learn is read from `trainable` at every step.
+#[derive(Debug)]
+pub struct Trainer<T> {
+    generator: Learner<T>,
+    discriminator: Learner<T>,
+    generator_pass: Workspace<T>,
+    discriminator_pass: Workspace<T>,
+    batch: Tensor<T>,
+    judge: Judge<T>,
+}
+
+impl<T: Scalar> Trainer<T> {
+    /// Joins G and D with an optimizer each.
+    ///
+    /// # Errors
+    /// [`Error::Network`] for an optimizer's setting out of range.
+    pub fn new(generator: (Network<T>, Optimizer), discriminator: (Network<T>, Optimizer)) -> Result<Self> {
+        generator.1.check().map_err(Error::network("optimizer.generator"))?;
+        discriminator.1.check().map_err(Error::network("optimizer.discriminator"))?;
+        let (_, logits) = Loss::BINARY_CROSSENTROPY.fused_with(discriminator.0.final_activation());
+        Ok(Self {
+            generator: Learner::new(generator.0, generator.1),
+            discriminator: Learner::new(discriminator.0, discriminator.1),
+            generator_pass: Workspace::default(),
+            discriminator_pass: Workspace { logits, ..Workspace::default() },
+            batch: Tensor::default(),
+            judge: Judge::default(),
+        })
+    }
+
+    /// G.
+    #[must_use]
+    pub fn generator(&self) -> &Network<T> {
+        &self.generator.network
+    }
+
+    /// D.
+    #[must_use]
+    pub fn discriminator(&self) -> &Network<T> {
+        &self.discriminator.network
+    }
+
+    /// G and D, to set what is trainable or to load weights.
+    pub fn networks_mut(&mut self) -> (&mut Network<T>, &mut Network<T>) {
+        (&mut self.generator.network, &mut self.discriminator.network)
+    }
+
+    /// GD.
+    #[must_use]
+    pub fn combined(&self) -> Combined<'_, T> {
+        Combined { generator: &self.generator.network, discriminator: &self.discriminator.network }
+    }
+
+    /// The optimizers' states: G's, then D's.
+    #[must_use]
+    pub fn optimizer_states(&self) -> [(&Optimizer, &OptimizerState<T>); 2] {
+        [&self.generator, &self.discriminator].map(|learner| (&learner.optimizer, &learner.state))
+    }
+
+    /// The optimizers' states, to be restored: G's, then D's.
+    pub fn optimizer_states_mut(&mut self) -> [&mut OptimizerState<T>; 2] {
+        [&mut self.generator.state, &mut self.discriminator.state]
+    }
+
+    /// One step of D on `[real; G(latent)]` with targets 1 and 0. G stays as it is.
+    ///
+    /// # Shapes
+    /// `real [batch, ..D's input]`, `latent [batch, ..G's input]`.
+    ///
+    /// # Errors
+    /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before D is changed.
+    pub fn discriminator_step(&mut self, real: View<'_, T>, latent: View<'_, T>) -> nn::Result<StepScore> {
+        let fake = self.generator.network.forward(latent, &mut self.generator_pass)?;
+        let rows = real.shape().first().copied().unwrap_or(0);
+        let fakes = fake.shape().first().copied().unwrap_or(0);
+        self.batch.resize(real.shape().with_axis(0, rows + fakes));
+        let (first, second) = self.batch.data_mut().split_at_mut(real.shape().len());
+        first.copy_from_slice(real.data());
+        second.copy_from_slice(fake.data());
+
+        let learner = &mut self.discriminator;
+        let output = learner.network.forward(self.batch.view(), &mut self.discriminator_pass)?;
+        let score = self.judge.score(output, rows)?;
+        let (grad_output, pass) = (self.judge.grad_output.view(), &mut self.discriminator_pass);
+        let wanted = Wanted { input: false, parameters: true };
+        learner.network.backward(self.batch.view(), grad_output, wanted, &mut learner.gradients, pass)?;
+        learner.update()?;
+        Ok(score)
+    }
+
+    /// One step of G, through the frozen D, with target 1. D stays as it is.
+    ///
+    /// # Shapes
+    /// `latent [batch, ..G's input]`.
+    ///
+    /// # Errors
+    /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before G is changed.
+    pub fn generator_step(&mut self, latent: View<'_, T>) -> nn::Result<StepScore> {
+        let Self { generator, discriminator, generator_pass, discriminator_pass, judge, .. } = self;
+        let combined = Combined { generator: &generator.network, discriminator: &discriminator.network };
+        let output = combined.forward(latent, generator_pass, discriminator_pass)?;
+        let rows = output.shape().first().copied().unwrap_or(0);
+        let score = judge.score(output, rows)?;
+        let grad_output = judge.grad_output.view();
+        combined.backward(
+            latent,
+            grad_output,
+            &mut generator.gradients,
+            generator_pass,
+            discriminator_pass,
+        )?;
+        generator.update()?;
+        Ok(score)
+    }
+}
+
+/// The binary cross-entropy on D's logits, with the buffers it needs.
+#[derive(Debug)]
+struct Judge<T> {
+    target: Tensor<T>,
+    grad_output: Tensor<T>,
+    values: Tensor<T>,
+}
+
+impl<T> Default for Judge<T> {
+    fn default() -> Self {
+        Self { target: Tensor::default(), grad_output: Tensor::default(), values: Tensor::default() }
+    }
+}
+
+impl<T: Scalar> Judge<T> {
+    /// The score of logits `[rows, 1]` with target 1 in the first `real` rows and 0 in the others.
+    fn score(&mut self, logits: View<'_, T>, real: usize) -> nn::Result<StepScore> {
+        let loss = Loss::BinaryCrossentropy { from_logits: true, label_smoothing: 0.0 };
+        self.target.resize(logits.shape());
+        let (ones, zeros) = self.target.data_mut().split_at_mut(real);
+        ones.fill(T::one());
+        zeros.fill(T::zero());
+        let target = self.target.view();
+        let value = loss.value_and_gradient_with(logits, target, &mut self.grad_output, &mut self.values)?;
+        let value = value.as_f64();
+        if !value.is_finite() {
+            return Err(nn::Error::NotFinite { what: "the loss".to_owned(), value });
+        }
+        Ok(StepScore { loss: value, accuracy: metrics::accuracy(logits, target, loss.threshold()) })
+    }
+}
