@@ -1,0 +1,129 @@
+//! What a person sees while a run trains: on a terminal a bar with the current figures and a histogram below it,
+//! otherwise a plain line for each stage.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use gan::{StageRecord, StageResult};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tensor_ops::Scalar;
+
+use crate::plot::{Series, terminal_histogram};
+use crate::tell;
+
+/// Narrower terminals get no histogram.
+const HISTOGRAM_WIDTH: usize = 60;
+/// Wider ones get none that is wider than this.
+const WIDEST_HISTOGRAM: usize = 110;
+
+/// The display of one run.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+}
+
+impl Progress {
+    /// A display for a run that has `done` of `epochs` behind it.
+    pub(crate) fn new(quiet: bool, epochs: u64, done: u64) -> Self {
+        let terminal = !quiet && console_width().is_some();
+        let bar = terminal.then(|| {
+            let bar = ProgressBar::with_draw_target(Some(epochs), ProgressDrawTarget::stderr_with_hz(10));
+            let template =
+                "{bar:30} {percent:>3} %  epoch {human_pos} of {human_len}  {per_sec}  {eta} left\n{msg}";
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar.set_position(done);
+            bar.reset_eta();
+            bar
+        });
+        Self { bar, quiet }
+    }
+
+    /// Says something that stays on the screen.
+    pub(crate) fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| tell(line)),
+            None if !self.quiet => tell(line),
+            None => {}
+        }
+    }
+
+    /// Shows how far the run is.
+    pub(crate) fn epoch(&self, epoch: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(epoch);
+        }
+    }
+
+    /// Shows what a stage gave.
+    pub(crate) fn stage(&self, result: &StageResult, record: &StageRecord, stages: u64) {
+        let line = stage_line(record, stages);
+        match (&self.bar, console_width()) {
+            (Some(bar), Some(width)) if width >= HISTOGRAM_WIDTH => {
+                bar.set_message(format!("{line}\n\n{}", histogram(result, width)));
+            }
+            (Some(bar), _) => bar.set_message(line),
+            _ => self.say(&line),
+        }
+    }
+
+    /// Takes the bar away and leaves the last figures on the screen.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            let message = bar.message();
+            bar.finish_and_clear();
+            if !message.is_empty() {
+                tell(&message);
+            }
+        }
+    }
+}
+
+/// The terminal's width in columns, where stderr is one.
+fn console_width() -> Option<usize> {
+    let terminal = console::Term::stderr();
+    terminal.is_term().then(|| usize::from(terminal.size().1))
+}
+
+fn histogram(result: &StageResult, width: usize) -> String {
+    let series = [
+        Series { name: "real", values: &result.real },
+        Series { name: "generated", values: result.generated.data() },
+    ];
+    terminal_histogram(&series, (width - 1).min(WIDEST_HISTOGRAM), true)
+}
+
+/// The figures of a stage in one line.
+pub(crate) fn stage_line(record: &StageRecord, stages: u64) -> String {
+    let mut line = String::new();
+    let digits = stages.to_string().len();
+    let _ = write!(
+        line,
+        "stage {:>digits$}/{stages}  epoch {:>6}  real {:.3} ± {:.3}  generated {:.3} ± {:.3}  KS {:.3}  W1 {:.3}  \
+         D loss {:.3}  D accuracy {:.2}  G loss {:.3}",
+        record.stage,
+        record.epoch,
+        record.real_mean,
+        record.real_std,
+        record.generated_mean,
+        record.generated_std,
+        record.ks,
+        record.wasserstein_1,
+        record.d_loss,
+        record.d_accuracy,
+        record.g_loss,
+    );
+    line
+}
+
+/// A duration as people say it.
+pub(crate) fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds < 60.0 { format!("{seconds:.1} s") } else { format!("{:.1} min", seconds / 60.0) }
+}
+
+/// The numbers of a tensor for a picture.
+pub(crate) fn numbers<T: Scalar>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|x| x.as_f64()).collect()
+}

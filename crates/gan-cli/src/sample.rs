@@ -1,0 +1,128 @@
+//! `gan sample`.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use gan::{Config, Precision, RunDirectory};
+use npyz::WriterBuilder;
+use tensor_ops::{Scalar, Shape, Tensor};
+
+use crate::arguments::SampleArguments;
+use crate::failure::Failure;
+use crate::plot::{Series, ending, histogram};
+use crate::progress::numbers;
+use crate::tell;
+use crate::train::open_session;
+
+pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
+    if !["csv", "npy", "png"].contains(&ending(&arguments.out).as_str()) {
+        let path = arguments.out.display();
+        return Err(Failure::input(format!("--out {path}: expected a name that ends in .csv, .npy or .png")));
+    }
+    let (run, config) = RunDirectory::open(&arguments.run).map_err(Failure::input)?;
+    match config.train.precision {
+        Precision::F32 => draw::<f32>(arguments, &run, config),
+        Precision::F64 => draw::<f64>(arguments, &run, config),
+    }
+}
+
+fn draw<T: Scalar + npyz::AutoSerialize>(
+    arguments: &SampleArguments,
+    run: &RunDirectory,
+    config: Config,
+) -> Result<ExitCode, Failure> {
+    let seed = arguments.seed.unwrap_or(config.train.seed);
+    let session = open_session::<T>(run, config)?;
+    let samples = match (&arguments.latent, arguments.count) {
+        (Some(path), count) => {
+            let latent = read_latents(path)?;
+            let found = latent.shape().first().copied().unwrap_or(0);
+            if let Some(count) = count.filter(|&count| count != found) {
+                let problem = format!("expected {count} latents, as --count says, found {found}");
+                return Err(Failure::input(format!("{}: {problem}", path.display())));
+            }
+            let failed = |error| Failure::input(format!("{}: {error}", path.display()));
+            session.generate(&latent).map_err(failed)?
+        }
+        (None, count) => session.sample(count.unwrap_or_default(), seed).map_err(Failure::input)?,
+    };
+    write_samples(&arguments.out, &samples).map_err(Failure::running)?;
+    let written = arguments.out.display();
+    tell(&format!("{written}: {} samples of epoch {}", samples.shape()[0], session.epoch()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_samples<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan::Result<()> {
+    match ending(path).as_str() {
+        "csv" => gan::write_atomically(path, csv(samples).as_bytes()),
+        "npy" => gan::write_atomically(path, &npy(path, samples)?),
+        _ => {
+            let values = numbers(samples.data());
+            let title = format!("{} samples", samples.shape()[0]);
+            histogram(path, &title, "value", &[Series { name: "generated", values: &values }])
+        }
+    }
+}
+
+/// A line for each sample, its numbers separated by commas, each with as many digits as it takes to read the
+/// same number again.
+pub(crate) fn csv<T: Scalar>(samples: &Tensor<T>) -> String {
+    let row = samples.shape().without_first().len().max(1);
+    let mut text = String::new();
+    for line in samples.data().chunks_exact(row) {
+        for (column, x) in line.iter().enumerate() {
+            let _ = write!(text, "{}{x}", if column == 0 { "" } else { "," });
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn npy<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan::Result<Vec<u8>> {
+    let shape: Vec<u64> = samples.shape().iter().map(|&size| size as u64).collect();
+    let mut bytes = Vec::new();
+    let write = || -> std::io::Result<()> {
+        let mut writer =
+            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
+        writer.extend(samples.data().iter().copied())?;
+        writer.finish()
+    };
+    let action = "encode the samples";
+    let mut write = write;
+    write().map_err(|source| gan::Error::Io { path: path.to_owned(), action, source })?;
+    Ok(bytes)
+}
+
+/// Latents from a .npy file of 32- or 64-bit floating point numbers, in row-major order, all finite.
+fn read_latents<T: Scalar>(path: &Path) -> Result<Tensor<T>, Failure> {
+    let failed = |problem: String| Failure::input(format!("{}: {problem}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
+    let file =
+        npyz::NpyFile::new(&bytes[..]).map_err(|error| failed(format!("expected a .npy file: {error}")))?;
+    if file.order() != npyz::Order::C {
+        return Err(failed("expected row-major (C) order, found column-major (Fortran) order".to_owned()));
+    }
+    let dims: Vec<usize> =
+        file.shape().iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)).collect();
+    let shape = Shape::new(&dims).map_err(|error| failed(error.to_string()))?;
+    if shape.len() > bytes.len() {
+        return Err(failed(format!("expected {shape} numbers, found {} bytes", bytes.len())));
+    }
+    let dtype = file.dtype().descr();
+    let read_as = |error: std::io::Error| failed(format!("cannot read numbers: {error}"));
+    let values: Vec<f64> = match file.try_data::<f64>() {
+        Ok(data) => data.collect::<std::io::Result<_>>().map_err(read_as)?,
+        Err(file) => match file.try_data::<f32>() {
+            Ok(data) => data.map(|x| x.map(f64::from)).collect::<std::io::Result<_>>().map_err(read_as)?,
+            Err(_) => {
+                return Err(failed(format!("expected 32- or 64-bit floating point numbers, found {dtype}")));
+            }
+        },
+    };
+    if let Some(place) = values.iter().position(|x| !T::from_f64(*x).is_finite()) {
+        return Err(failed(format!("number {place}: expected a finite number, found {}", values[place])));
+    }
+    let values = values.into_iter().map(T::from_f64).collect();
+    Tensor::from_vec(shape, values).map_err(|error| failed(error.to_string()))
+}
