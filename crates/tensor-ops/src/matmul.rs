@@ -144,17 +144,67 @@ fn product<T: Scalar>(
 
 /// The product of matrices so thin that packing them costs more than multiplying them.
 fn small_product<T: Scalar>(lhs: Matrix<'_, T>, rhs: Matrix<'_, T>, output: &mut [T]) {
+    if rhs.columns == 1 && lhs.rows > 1 {
+        // A column lies in memory as a row does: x^T (lhs^T) has the same numbers as lhs x.
+        return small_product(rhs.transposed(), lhs.transposed(), output);
+    }
     for (i, row) in output.chunks_exact_mut(rhs.columns).enumerate() {
-        let factors = lhs.data[i * lhs.row_stride..].iter().step_by(lhs.column_stride).take(lhs.columns);
-        if !rhs.transposed {
-            row.fill(T::zero());
-            for (&factor, line) in factors.zip(rhs.data.chunks_exact(rhs.row_stride)) {
-                row.iter_mut().zip(line).for_each(|(out, &x)| *out += factor * x);
+        let factors = &lhs.data[i * lhs.row_stride..];
+        if rhs.transposed {
+            for (out, line) in row.iter_mut().zip(rhs.data.chunks_exact(rhs.column_stride)) {
+                *out = dot(factors, lhs.column_stride, line);
             }
         } else {
-            for (out, line) in row.iter_mut().zip(rhs.data.chunks_exact(rhs.column_stride)) {
-                *out = factors.clone().zip(line).map(|(&a, &b)| a * b).sum();
-            }
+            row.fill(T::zero());
+            add_multiples(lhs.columns, (factors, lhs.column_stride), (rhs.data, rhs.row_stride), row);
         }
     }
+}
+
+/// Adds to `row` the lines of a matrix, each times its factor. What lies `stride` apart is given as `(data,
+/// stride)`.
+fn add_multiples<T: Scalar>(
+    count: usize,
+    (factors, factor_stride): (&[T], usize),
+    (lines, line_stride): (&[T], usize),
+    row: &mut [T],
+) {
+    let width = row.len();
+    let factor = |k: usize| factors[k * factor_stride];
+    let line = |k: usize| &lines[k * line_stride..][..width];
+    let mut k = 0;
+    while k + 4 <= count {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| factor(k + i));
+        let [x, y, z, w] = [0, 1, 2, 3].map(|i| line(k + i));
+        for ((((out, &x), &y), &z), &w) in row.iter_mut().zip(x).zip(y).zip(z).zip(w) {
+            *out += (a * x + b * y) + (c * z + d * w);
+        }
+        k += 4;
+    }
+    for k in k..count {
+        let factor = factor(k);
+        row.iter_mut().zip(line(k)).for_each(|(out, &x)| *out += factor * x);
+    }
+}
+
+/// The inner product of a strided and a plain vector, in lanes that a processor can add side by side.
+fn dot<T: Scalar>(a: &[T], stride: usize, b: &[T]) -> T {
+    const LANES: usize = 16;
+    if stride != 1 {
+        return b.iter().enumerate().map(|(k, &b)| a[k * stride] * b).sum();
+    }
+    let (a, b) = (a[..b.len()].chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail = a.remainder().iter().zip(b.remainder()).map(|(&a, &b)| a * b).sum::<T>();
+    let mut sums = [T::zero(); LANES];
+    for (a, b) in a.zip(b) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (&a, &b))| *sum += a * b);
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] = sums[lane] + sums[lane + half];
+        }
+        half /= 2;
+    }
+    sums[0] + tail
 }
