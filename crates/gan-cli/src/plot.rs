@@ -407,6 +407,8 @@ fn width<B: DrawingBackend>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn wave(from: f64, to: f64) -> Vec<f64> {
@@ -432,7 +434,10 @@ mod tests {
         }
         for name in ["c.gif", "d", ".svg"] {
             let error = histogram(&folder.path().join(name), "", "", &series).err().map(|e| e.to_string());
-            assert!(error.is_some_and(|e| e.ends_with("expected a name that ends in .svg or .png")), "{name}");
+            assert!(
+                error.is_some_and(|e| e.ends_with("expected a name that ends in .svg or .png")),
+                "{name}"
+            );
         }
         assert_eq!(fs::read_dir(folder.path())?.count(), 2);
         Ok(())

@@ -20,6 +20,9 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
         let path = arguments.out.display();
         return Err(Failure::input(format!("--out {path}: expected a name that ends in .csv, .npy or .png")));
     }
+    if arguments.count == Some(0) {
+        return Err(Failure::input("--count: expected at least 1, found 0"));
+    }
     let (run, config) = RunDirectory::open(&arguments.run).map_err(Failure::input)?;
     match config.train.precision {
         Precision::F32 => draw::<f32>(arguments, &run, config),
@@ -82,14 +85,13 @@ pub(crate) fn csv<T: Scalar>(samples: &Tensor<T>) -> String {
 fn npy<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan::Result<Vec<u8>> {
     let shape: Vec<u64> = samples.shape().iter().map(|&size| size as u64).collect();
     let mut bytes = Vec::new();
-    let write = || -> std::io::Result<()> {
+    let mut write = || -> std::io::Result<()> {
         let mut writer =
             npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
         writer.extend(samples.data().iter().copied())?;
         writer.finish()
     };
     let action = "encode the samples";
-    let mut write = write;
     write().map_err(|source| gan::Error::Io { path: path.to_owned(), action, source })?;
     Ok(bytes)
 }

@@ -70,7 +70,7 @@ fn free_folder(name: &str) -> PathBuf {
 fn description<T: Scalar>(session: &Session<T>) -> String {
     let train = &session.config().train;
     format!(
-        "generator\n{}\ndiscriminator\n{}\n{} epochs of {} D steps and {} G steps on {} rows, {} stages\n",
+        "generator\n{}\ndiscriminator\n{}\nepochs: {}, in each {} D and {} G steps of batch {}; stages: {}\n",
         session.trainer().generator().summary(),
         session.trainer().discriminator().summary(),
         train.epochs,

@@ -1,0 +1,267 @@
+//! The program from outside: what it writes, what it refuses, and that a run can be stopped and repeated.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Few epochs of a small network: a run takes milliseconds.
+const SMALL: &[&str] = &["--set", "train.epochs=60", "--set", "train.stage=20", "--set", "evaluate.rows=5"];
+
+fn gan(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gan")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+#[track_caller]
+fn succeed(folder: &Path, arguments: &[&str]) -> String {
+    let output = gan(folder, arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The arguments are refused with exit code 2, one line on stderr and nothing on stdout.
+#[track_caller]
+fn refuse(folder: &Path, arguments: &[&str], message: &str) {
+    let output = gan(folder, arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(errors, format!("error: {message}\n"), "{arguments:?}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
+}
+
+#[track_caller]
+fn train(folder: &Path, run: &str, more: &[&str]) {
+    let arguments = [&["train", "--run", run, "--quiet"], SMALL, more].concat();
+    succeed(folder, &arguments);
+}
+
+fn final_checkpoint(folder: &Path, run: &str) -> Vec<u8> {
+    fs::read(folder.join(run).join("checkpoints/60.safetensors")).unwrap()
+}
+
+#[test]
+fn a_run_leaves_what_it_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder, "run", &["--set", "output.stage_plots=true", "--set", "output.stage_samples=true"]);
+    let metrics = fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
+    let records: Vec<serde_json::Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 3);
+    for key in [
+        "stage",
+        "epoch",
+        "seconds",
+        "train_seconds",
+        "d_loss",
+        "d_accuracy",
+        "g_loss",
+        "real_mean",
+        "real_std",
+        "generated_mean",
+        "generated_std",
+        "ks",
+        "wasserstein_1",
+    ] {
+        assert!(records.iter().all(|record| record[key].as_f64().is_some_and(f64::is_finite)), "{key}");
+    }
+    for file in
+        ["plots/histogram.png", "plots/histogram.svg", "plots/stage-0002.png", "samples/stage-0003.csv"]
+    {
+        assert!(folder.join("run").join(file).is_file(), "{file}");
+    }
+    let rows = fs::read_to_string(folder.join("run/samples/stage-0001.csv")).unwrap();
+    assert_eq!((rows.lines().count(), rows.lines().next().unwrap().split(',').count()), (5, 100));
+    let evaluation: serde_json::Value =
+        serde_json::from_str(&succeed(folder, &["evaluate", "run", "--json"])).unwrap();
+    assert_eq!(evaluation["numbers"], 500);
+    assert!(succeed(folder, &["inspect", "run"]).contains("epoch 60 of 60"));
+    assert!(succeed(folder, &["inspect", "run", "--json"]).contains("\"checkpoints\":[60,40,20]"));
+    let listing = succeed(folder, &["inspect", "run/checkpoints/60.safetensors"]);
+    assert!(listing.contains("generator.1.kernel"), "{listing}");
+    succeed(folder, &["plot", "run", "--out", "picture.svg"]);
+    assert!(fs::read_to_string(folder.join("picture.svg")).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn the_same_configuration_gives_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder, "one", &["--threads", "1", "--seed", "5"]);
+    train(folder, "two", &["--threads", "2", "--seed", "5"]);
+    train(folder, "other", &["--seed", "6"]);
+    succeed(folder, &["train", "--quiet", "--config", "one/config.toml", "--run", "again"]);
+    assert_eq!(final_checkpoint(folder, "one"), final_checkpoint(folder, "two"));
+    assert_eq!(final_checkpoint(folder, "one"), final_checkpoint(folder, "again"));
+    assert_ne!(final_checkpoint(folder, "one"), final_checkpoint(folder, "other"));
+}
+
+#[test]
+fn a_run_cut_short_goes_on_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder, "whole", &[]);
+    train(folder, "cut", &[]);
+    // As if the power had failed after the second stage's figures, before its checkpoint, in the middle of a line.
+    fs::remove_file(folder.join("cut/checkpoints/60.safetensors")).unwrap();
+    fs::remove_file(folder.join("cut/checkpoints/40.safetensors")).unwrap();
+    let metrics = fs::read_to_string(folder.join("cut/metrics.jsonl")).unwrap();
+    let end = metrics.lines().take(2).map(|line| line.len() + 1).sum::<usize>();
+    fs::write(folder.join("cut/metrics.jsonl"), &metrics[..end + 30]).unwrap();
+    succeed(folder, &["resume", "cut", "--quiet"]);
+    assert_eq!(final_checkpoint(folder, "whole"), final_checkpoint(folder, "cut"));
+    let figures = |run: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
+        let record = |line| {
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            record["seconds"].take();
+            record["train_seconds"].take();
+            record
+        };
+        text.lines().map(record).collect()
+    };
+    assert_eq!(figures("whole"), figures("cut"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_is_saved() {
+    use std::time::{Duration, Instant};
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gan"))
+        .args([
+            "train",
+            "--quiet",
+            "--run",
+            "run",
+            "--set",
+            "train.epochs=100000000",
+            "--set",
+            "train.stage=20",
+        ])
+        .current_dir(folder)
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !folder.join("run/checkpoints/20.safetensors").exists() && begun.elapsed() < Duration::from_secs(30)
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let inspected = succeed(folder, &["inspect", "run"]);
+    assert!(inspected.starts_with("epoch ") && inspected.contains(" of 100000000\n"), "{inspected}");
+}
+
+/// A .npy file, version 1, of 64-bit floating point numbers.
+fn npy(shape: &str, values: &[f64]) -> Vec<u8> {
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}");
+    let header = format!("{header:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend_from_slice(&(header.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    values.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn samples_come_from_seeds_and_latents() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder, "run", &[]);
+    let draw = |out: &str, more: &[&str]| {
+        succeed(folder, &[&["sample", "run", "--out", out], more].concat());
+        fs::read(folder.join(out)).unwrap()
+    };
+    let first = draw("a.csv", &["--count", "7", "--seed", "1"]);
+    assert_eq!(first, draw("b.csv", &["--count", "7", "--seed", "1"]));
+    assert_ne!(first, draw("c.csv", &["--count", "7", "--seed", "2"]));
+    assert!(draw("d.npy", &["--count", "3"]).starts_with(b"\x93NUMPY"));
+    assert!(draw("e.png", &["--count", "3"]).starts_with(b"\x89PNG"));
+
+    // G is pointwise: the same latent number gives the same output number.
+    fs::write(folder.join("z.npy"), npy("(2, 100)", &[0.5; 200])).unwrap();
+    let text = String::from_utf8(draw("f.csv", &["--latent", "z.npy"])).unwrap();
+    let values: Vec<&str> = text.split([',', '\n']).filter(|x| !x.is_empty()).collect();
+    assert_eq!((text.lines().count(), values.len()), (2, 200));
+    assert!(values.iter().all(|x| *x == values[0]));
+
+    let latent = ["sample", "run", "--out", "g.csv", "--latent", "z.npy"];
+    fs::write(folder.join("z.npy"), npy("(2, 7)", &[0.5; 14])).unwrap();
+    refuse(folder, &latent, "z.npy: latent: expected latents of 100 numbers each, found [2, 7]");
+    fs::write(folder.join("z.npy"), npy("(1, 100)", &[f64::NAN; 100])).unwrap();
+    refuse(folder, &latent, "z.npy: number 0: expected a finite number, found NaN");
+    fs::write(folder.join("z.npy"), "no array").unwrap();
+    assert_eq!(gan(folder, &latent).status.code(), Some(2));
+    assert!(!folder.join("g.csv").exists());
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let train = |setting: &str, message: &str| {
+        refuse(folder, &["train", "--set", setting], &format!("preset notebook: {message}"));
+    };
+    train("data.std=0", "data: expected a finite mean and a std > 0, found mean 4, std 0");
+    train("data.mean=nan", "data: expected a finite mean and a std > 0, found mean NaN, std 1.25");
+    train("train.batch=0", "train.batch: expected at least 1, found 0");
+    train("latent.dim=99", "latent.dim: expected 100, the elements of generator.input, found 99");
+    train("train", "--set train: expected key.path=value, found no `=`");
+    train(
+        "train.batch=ten",
+        "--set train.batch=ten: invalid type: string \"ten\", expected usize in `train.batch`",
+    );
+    refuse(
+        folder,
+        &["train", "--set", "generator.layers.1.filters=0"],
+        "generator: layer 1 (conv1d): filters: expected at least 1, found 0",
+    );
+    refuse(folder, &["train", "--preset", "x"], "preset x: expected one of notebook, found no such preset");
+    refuse(folder, &["train", "--nonsense"], "unexpected argument '--nonsense' found; see `gan --help`");
+    refuse(folder, &[], "expected a command, found none; `gan --help` lists them");
+    fs::write(folder.join("bad.toml"), "[data]\nkind = \"normal\"\nmean = 4.0\nstdd = 1\n").unwrap();
+    let output = gan(folder, &["train", "--config", "bad.toml"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.starts_with("error: bad.toml: line ") && errors.contains("`stdd`"), "{errors}");
+    assert_eq!((errors.lines().count(), output.status.code()), (1, Some(2)));
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "nothing but bad.toml");
+}
+
+#[test]
+fn what_is_there_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder, "run", &[]);
+    let before = final_checkpoint(folder, "run");
+    let output = gan(folder, &["train", "--run", "run"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(before, final_checkpoint(folder, "run"));
+
+    // A broken checkpoint is named, and left as it is.
+    fs::write(folder.join("run/checkpoints/61.safetensors"), &before[..500]).unwrap();
+    for command in
+        [&["resume", "run"][..], &["evaluate", "run"], &["sample", "run", "--count", "1", "--out", "a.csv"]]
+    {
+        let output = gan(folder, command);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), errors.lines().count()), (Some(2), 1), "{errors}");
+        assert!(errors.contains("61.safetensors"), "{errors}");
+    }
+    fs::remove_dir_all(folder.join("run/checkpoints")).unwrap();
+    assert_eq!(gan(folder, &["evaluate", "run"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_at_its_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let sgd = "optimizer.discriminator={kind=\"sgd\", learning_rate=1e30}";
+    let output = gan(folder, &[&["train", "--run", "run", "--set", sgd], SMALL].concat());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let last = errors.lines().last().unwrap();
+    assert!(last.starts_with("error: epoch ") && last.contains(" step "), "{errors}");
+    assert_eq!(output.status.code(), Some(1));
+}
