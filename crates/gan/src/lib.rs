@@ -36,4 +36,4 @@ pub use error::{Error, Result};
 pub use evaluate::Evaluation;
 pub use run::{RunDirectory, StageRecord, write_atomically};
 pub use session::{Session, StageResult};
-pub use trainer::{Combined, StepScore, Trainer};
+pub use trainer::{Combined, Learner, StepScore, Trainer};

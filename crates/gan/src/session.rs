@@ -1,12 +1,12 @@
 //! A run of a whole configuration: its networks, its random streams and its place.
 
-use nn::{Network, Optimizer, OptimizerState, weights};
+use nn::weights;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor};
 
-use crate::{Config, Error, Evaluation, Result, StepScore, Trainer};
+use crate::{Config, Error, Evaluation, Learner, Result, StepScore, Trainer};
 
 /// The version of checkpoints that this library writes.
 const FORMAT: u32 = 1;
@@ -292,7 +292,8 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// Where the format cannot hold it.
     pub fn to_checkpoint(&self) -> Result<Vec<u8>> {
-        let [generator_state, discriminator_state] = self.trainer.optimizer_states();
+        let learners = self.trainer.learners();
+        let [generator_steps, discriminator_steps] = learners.map(|(_, learner)| learner.state.step);
         // The streams' positions fit: 2^64 words would take centuries to draw.
         let place = Place {
             format: FORMAT,
@@ -301,12 +302,12 @@ impl<T: Scalar> Session<T> {
             data_stream: self.data_stream.get_word_pos() as u64,
             latent_stream: self.latent_stream.get_word_pos() as u64,
             evaluation_stream: self.evaluation_stream.get_word_pos() as u64,
-            generator_steps: generator_state.1.step,
-            discriminator_steps: discriminator_state.1.step,
+            generator_steps,
+            discriminator_steps,
         };
         let place = serde_json::to_string(&place).unwrap_or_default();
         let mut tensors = Vec::new();
-        for (prefix, network, (optimizer, state)) in self.networks() {
+        for (prefix, Learner { network, optimizer, state, .. }) in learners {
             for (parameter, slots) in network.parameters().iter().zip(&state.slots) {
                 tensors.push((format!("{prefix}.{}", parameter.key()), &parameter.value));
                 for (name, slot) in optimizer.slots().iter().zip(slots) {
@@ -315,15 +316,6 @@ impl<T: Scalar> Session<T> {
             }
         }
         weights::write(tensors, Some((METADATA.to_owned(), place))).map_err(Error::network("checkpoint"))
-    }
-
-    /// Both networks, by their names in checkpoints, with their optimizers.
-    fn networks(&self) -> [(&'static str, &Network<T>, (&Optimizer, &OptimizerState<T>)); 2] {
-        let [generator, discriminator] = self.trainer.optimizer_states();
-        [
-            ("generator", self.trainer.generator(), generator),
-            ("discriminator", self.trainer.discriminator(), discriminator),
-        ]
     }
 
     /// Puts the run where a checkpoint of the same configuration left it. On an error nothing has changed.
@@ -353,7 +345,7 @@ impl<T: Scalar> Session<T> {
             ));
         }
         let mut restored = Vec::new();
-        for (prefix, network, (optimizer, _)) in self.networks() {
+        for (prefix, Learner { network, optimizer, .. }) in self.trainer.learners() {
             for parameter in network.parameters() {
                 let (key, shape) = (parameter.key(), parameter.value.shape());
                 let value = file.tensor::<T>(&format!("{prefix}.{key}"), shape).map_err(&failed)?;
@@ -363,19 +355,15 @@ impl<T: Scalar> Session<T> {
             }
         }
         let mut restored = restored.into_iter();
-        for network in 0..2 {
-            let (generator, discriminator) = self.trainer.networks_mut();
-            let parameters = [generator, discriminator][network].parameters_mut();
-            let count = parameters.len();
-            let mut slots = Vec::with_capacity(count);
-            for (parameter, (value, own_slots)) in parameters.iter_mut().zip(restored.by_ref().take(count)) {
+        let steps = [place.generator_steps, place.discriminator_steps];
+        for (learner, step) in self.trainer.learners_mut().into_iter().zip(steps) {
+            let parameters = learner.network.parameters_mut();
+            learner.state.slots.clear();
+            for (parameter, (value, slots)) in parameters.iter_mut().zip(restored.by_ref()) {
                 parameter.value = value;
-                slots.push(own_slots);
+                learner.state.slots.push(slots);
             }
-            let steps = [place.generator_steps, place.discriminator_steps][network];
-            let state = &mut self.trainer.optimizer_states_mut()[network];
-            state.slots = slots;
-            state.step = steps;
+            learner.state.step = step;
         }
         self.epoch = place.epoch;
         self.sums = place.stage_sums;

@@ -61,10 +61,13 @@ pub struct StepScore {
 
 /// A network that learns: with its gradients, and an optimizer with moments of its own.
 #[derive(Debug)]
-struct Learner<T> {
-    network: Network<T>,
-    optimizer: Optimizer,
-    state: OptimizerState<T>,
+pub struct Learner<T> {
+    /// The network.
+    pub network: Network<T>,
+    /// How it learns.
+    pub optimizer: Optimizer,
+    /// What the optimizer remembers.
+    pub state: OptimizerState<T>,
     gradients: Vec<Tensor<T>>,
 }
 
@@ -132,15 +135,15 @@ impl<T: Scalar> Trainer<T> {
         Combined { generator: &self.generator.network, discriminator: &self.discriminator.network }
     }
 
-    /// The optimizers' states: G's, then D's.
+    /// G and D with their optimizers, by the names that checkpoints give them.
     #[must_use]
-    pub fn optimizer_states(&self) -> [(&Optimizer, &OptimizerState<T>); 2] {
-        [&self.generator, &self.discriminator].map(|learner| (&learner.optimizer, &learner.state))
+    pub fn learners(&self) -> [(&'static str, &Learner<T>); 2] {
+        [("generator", &self.generator), ("discriminator", &self.discriminator)]
     }
 
-    /// The optimizers' states, to be restored: G's, then D's.
-    pub fn optimizer_states_mut(&mut self) -> [&mut OptimizerState<T>; 2] {
-        [&mut self.generator.state, &mut self.discriminator.state]
+    /// G and D with their optimizers, to be restored: G, then D.
+    pub fn learners_mut(&mut self) -> [&mut Learner<T>; 2] {
+        [&mut self.generator, &mut self.discriminator]
     }
 
     /// One step of D on `[real; G(latent)]` with targets 1 and 0. G stays as it is.

@@ -2,6 +2,8 @@
 //!
 //! Usage: `golden [DIR]`; without DIR, the folder in this repository. Fails if any case fails.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is what it is for")]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

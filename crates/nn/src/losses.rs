@@ -205,7 +205,7 @@ impl Loss {
             let ok = (0.0..=1.0).contains(&label_smoothing);
             check_setting(ok, self.name(), "label_smoothing", "a number from 0 to 1", label_smoothing)?;
         }
-        if prediction.shape() == target.shape() && prediction.shape().len() > 0 {
+        if prediction.shape() == target.shape() && !prediction.data().is_empty() {
             return Ok(());
         }
         let expected = format!("targets like the predictions {}, at least one", prediction.shape());

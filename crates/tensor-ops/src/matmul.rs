@@ -202,7 +202,8 @@ fn dot<T: Scalar>(a: &[T], stride: usize, b: &[T]) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
-            sums[lane] = sums[lane] + sums[lane + half];
+            let other = sums[lane + half];
+            sums[lane] += other;
         }
         half /= 2;
     }

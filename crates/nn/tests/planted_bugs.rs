@@ -1,0 +1,171 @@
+//! Wrong gradients, planted one at a time, and each caught by the gradient check.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use nn::gradcheck::{TOLERANCE, check_layer};
+use nn::layers::{Conv1D, Dense};
+use nn::{
+    Activation, Error, Layer, Network, Parameter, ParameterSpec, Result, Shape, Tensor, View, Wanted,
+    Workspace,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// A layer whose gradients are spoiled after the right layer inside has computed them.
+#[derive(Debug)]
+struct Spoiled<L> {
+    inner: L,
+    spoil: fn(&[Parameter<f64>], View<'_, f64>, &mut [Tensor<f64>], &mut Tensor<f64>),
+    /// The layer whose backward is used in the place of the inner one's.
+    backward: Option<L>,
+}
+
+impl<L: Layer<f64>> Layer<f64> for Spoiled<L> {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape> {
+        self.inner.output_shape(input)
+    }
+
+    fn parameters(&self, input: Shape) -> Result<Vec<ParameterSpec>> {
+        self.inner.parameters(input)
+    }
+
+    fn parameter_count(&self) -> usize {
+        self.inner.parameter_count()
+    }
+
+    fn forward(&self, p: &[Parameter<f64>], x: View<'_, f64>, workspace: &mut Workspace<f64>) -> Result<()> {
+        self.inner.forward(p, x, workspace)
+    }
+
+    fn backward(
+        &self,
+        parameters: &[Parameter<f64>],
+        input: View<'_, f64>,
+        grad_output: View<'_, f64>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<f64>],
+        workspace: &mut Workspace<f64>,
+    ) -> Result<()> {
+        let layer = self.backward.as_ref().unwrap_or(&self.inner);
+        let mut own = Workspace::default();
+        let workspace = if self.backward.is_some() {
+            layer.forward(parameters, input, &mut own)?;
+            layer.backward(parameters, input, grad_output, wanted, gradients, &mut own)?;
+            workspace.grad_input = own.grad_input;
+            workspace
+        } else {
+            layer.backward(parameters, input, grad_output, wanted, gradients, workspace)?;
+            workspace
+        };
+        (self.spoil)(parameters, grad_output, gradients, &mut workspace.grad_input);
+        Ok(())
+    }
+}
+
+/// The spoiled layer is caught, in the tensor it was spoiled in; unspoiled it passes.
+#[track_caller]
+fn caught<L: Layer<f64> + Clone + 'static>(
+    layer: L,
+    row: impl Into<Shape>,
+    mut spoiled: Spoiled<L>,
+    tensor: &str,
+) {
+    let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let row = row.into();
+    let network = Network::<f64>::new(row, vec![Box::new(layer)], rng).unwrap();
+    let mut next = 0.0;
+    let input = Tensor::from_fn(row.with_first(2).unwrap(), || {
+        next += 0.37;
+        f64::sin(next)
+    });
+    let report = check_layer(network.layers(), network.parameters(), &input, rng).unwrap();
+    assert!(report.worst <= TOLERANCE);
+
+    let error = check_layer(&spoiled, network.parameters(), &input, rng).unwrap_err();
+    let Error::Gradient { tensor: found, relative_error, .. } = &error else { panic!("{error}") };
+    assert_eq!(found, tensor);
+    assert!(*relative_error > TOLERANCE);
+
+    spoiled.spoil = |_, _, _, _| {};
+    spoiled.backward = None;
+    check_layer(&spoiled, network.parameters(), &input, rng).unwrap();
+}
+
+fn dense() -> Dense {
+    Dense { activation: Activation::Tanh, ..Dense::new(3) }
+}
+
+fn spoiled_dense(
+    spoil: fn(&[Parameter<f64>], View<'_, f64>, &mut [Tensor<f64>], &mut Tensor<f64>),
+) -> Spoiled<Dense> {
+    Spoiled { inner: dense(), spoil, backward: None }
+}
+
+fn scale(tensor: &mut Tensor<f64>, factor: f64) {
+    tensor.data_mut().iter_mut().for_each(|x| *x *= factor);
+}
+
+#[test]
+fn a_flipped_sign_is_caught() {
+    caught(dense(), [4], spoiled_dense(|_, _, _, grad_input| scale(grad_input, -1.0)), "dense, input");
+    caught(dense(), [4], spoiled_dense(|_, _, gradients, _| scale(&mut gradients[0], -1.0)), "dense, kernel");
+}
+
+#[test]
+fn a_factor_near_1_is_caught() {
+    caught(dense(), [4], spoiled_dense(|_, _, _, grad_input| scale(grad_input, 1.001)), "dense, input");
+    caught(dense(), [4], spoiled_dense(|_, _, gradients, _| scale(&mut gradients[1], 1.001)), "dense, bias");
+    caught(
+        dense(),
+        [4],
+        spoiled_dense(|_, _, gradients, _| scale(&mut gradients[0], 1.0 + 1e-5)),
+        "dense, kernel",
+    );
+}
+
+#[test]
+fn a_transposed_kernel_is_caught() {
+    // Square, so that nothing but the numbers gives it away.
+    let layer = Dense::new(3);
+    let spoil =
+        |parameters: &[Parameter<f64>], grad: View<'_, f64>, _: &mut [Tensor<f64>], out: &mut Tensor<f64>| {
+            tensor_ops::matmul(grad, parameters[0].value.view(), out).unwrap();
+        };
+    caught(layer.clone(), [3], Spoiled { inner: layer, spoil, backward: None }, "dense, input");
+}
+
+#[test]
+fn a_missing_bias_gradient_is_caught() {
+    caught(dense(), [4], spoiled_dense(|_, _, gradients, _| gradients[1].fill(0.0)), "dense, bias");
+}
+
+#[test]
+fn a_mean_in_the_place_of_a_sum_is_caught() {
+    caught(dense(), [4], spoiled_dense(|_, _, gradients, _| scale(&mut gradients[0], 0.5)), "dense, kernel");
+}
+
+#[test]
+fn a_stride_off_by_one_is_caught() {
+    // Strides 2 and 3 give as many output steps here.
+    let layer = Conv1D { strides: 3, ..Conv1D::new(2, 2) };
+    let wrong = Conv1D { strides: 2, ..layer.clone() };
+    let spoiled = Spoiled { inner: layer.clone(), spoil: |_, _, _, _| {}, backward: Some(wrong) };
+    caught(layer, [5, 2], spoiled, "conv1d, input");
+}
+
+#[test]
+fn the_failure_says_where_and_by_how_much() {
+    let error = Error::Gradient {
+        tensor: "dense, kernel".to_owned(),
+        index: vec![1, 2],
+        analytic: 0.5,
+        numeric: 0.25,
+        relative_error: 1.0,
+    };
+    let text = "gradient of dense, kernel at [1, 2]: backward gives 5e-1, finite differences 2.5e-1, relative error 1e0";
+    assert_eq!(error.to_string(), text);
+}
