@@ -172,7 +172,9 @@ impl Config {
     /// [`Error::Syntax`] with the line, [`Error::Setting`] with the field.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
         let syntax = |error: toml::de::Error| Error::Syntax {
-            line: error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1)),
+            line: error
+                .span()
+                .map(|span| 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count()),
             message: error.message().replace('\n', " "),
         };
         let mut config: Self = toml::from_str(text).map_err(syntax)?;
