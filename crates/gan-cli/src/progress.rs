@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use gan::{StageRecord, StageResult};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use tensor_ops::Scalar;
 
 use crate::plot::{Series, terminal_histogram};
@@ -29,10 +29,12 @@ impl Progress {
         let bar = terminal.then(|| {
             let bar = ProgressBar::with_draw_target(Some(epochs), ProgressDrawTarget::stderr_with_hz(10));
             let template =
-                "{bar:30} {percent:>3} %  epoch {human_pos} of {human_len}  {per_sec}  {eta} left\n{msg}";
-            bar.set_style(
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
+                "{bar:30} {percent:>3} %  epoch {human_pos} of {human_len}  {rate}  {eta} left\n{msg}";
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+                let _ = write!(out, "{:.0} epochs/s", state.per_sec());
+            }));
             bar.set_position(done);
             bar.reset_eta();
             bar
@@ -61,6 +63,8 @@ impl Progress {
         let line = stage_line(record, stages);
         match (&self.bar, console_width()) {
             (Some(bar), Some(width)) if width >= HISTOGRAM_WIDTH => {
+                let fits = line.chars().count() < width;
+                let line = if fits { line } else { line.replace("  D loss", "\nD loss") };
                 bar.set_message(format!("{line}\n\n{}", histogram(result, width)));
             }
             (Some(bar), _) => bar.set_message(line),
