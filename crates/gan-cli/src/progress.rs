@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use gan::{StageRecord, StageResult};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use tensor_ops::Scalar;
 
 use crate::plot::{Series, terminal_histogram};
 use crate::tell;
@@ -125,9 +124,4 @@ pub(crate) fn stage_line(record: &StageRecord, stages: u64) -> String {
 pub(crate) fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 60.0 { format!("{seconds:.1} s") } else { format!("{:.1} min", seconds / 60.0) }
-}
-
-/// The numbers of a tensor for a picture.
-pub(crate) fn numbers<T: Scalar>(values: &[T]) -> Vec<f64> {
-    values.iter().map(|x| x.as_f64()).collect()
 }

@@ -11,7 +11,6 @@ use tensor_ops::{Scalar, Shape, Tensor};
 use crate::arguments::SampleArguments;
 use crate::failure::Failure;
 use crate::plot::{Series, ending, histogram};
-use crate::progress::numbers;
 use crate::tell;
 use crate::train::open_session;
 
@@ -61,7 +60,7 @@ fn write_samples<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<
         "csv" => gan::write_atomically(path, csv(samples).as_bytes()),
         "npy" => gan::write_atomically(path, &npy(path, samples)?),
         _ => {
-            let values = numbers(samples.data());
+            let values: Vec<f64> = samples.data().iter().map(|x| x.as_f64()).collect();
             let title = format!("{} samples", samples.shape()[0]);
             histogram(path, &title, "value", &[Series { name: "generated", values: &values }])
         }
