@@ -3,7 +3,8 @@
 use nn::layers::LayerConfig;
 use nn::{Network, Optimizer};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tensor_ops::{Scalar, Shape};
 use toml::{Table, Value};
 
@@ -58,6 +59,7 @@ pub struct NetworkConfig {
     /// The shape of one row of its input.
     pub input: Vec<usize>,
     /// Its layers, first to last.
+    #[serde(deserialize_with = "numbered_layers")]
     pub layers: Vec<LayerConfig>,
 }
 
@@ -185,11 +187,8 @@ impl Config {
             }
             config = table.try_into().map_err(|error: toml::de::Error| Error::Syntax {
                 line: None,
-                message: format!(
-                    "--set {}: {}",
-                    overrides.join(" "),
-                    error.to_string().trim().replace('\n', " ")
-                ),
+                message: format!("--set {}: {}", overrides.join(" "), error.to_string().trim())
+                    .replace('\n', " "),
             })?;
         }
         config.check()?;
@@ -281,6 +280,15 @@ impl Config {
     }
 }
 
+/// Reads layers one by one, so that an error names its layer by number.
+fn numbered_layers<'de, D: Deserializer<'de>>(list: D) -> std::result::Result<Vec<LayerConfig>, D::Error> {
+    let layer = |(number, value): (usize, Value)| {
+        let named = |error: toml::de::Error| D::Error::custom(format!("layer {number}: {}", error.message()));
+        value.try_into().map_err(named)
+    };
+    Vec::<Value>::deserialize(list)?.into_iter().enumerate().map(layer).collect()
+}
+
 fn shape_of(place: &'static str, config: &NetworkConfig) -> Result<Shape> {
     Shape::new(&config.input).map_err(|error| Error::network(place)(error.into()))
 }
@@ -295,7 +303,8 @@ fn set(table: &mut Table, setting: &str) -> Result<()> {
         return Err(refuse("key.path=value", "no `=`"));
     };
     let parsed = toml::from_str::<Table>(&format!("value = {text}")).ok();
-    let value = parsed.and_then(|mut table| table.remove("value"));
+    let alone = parsed.filter(|table| table.len() == 1);
+    let value = alone.and_then(|mut table| table.remove("value"));
     let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
     let (parents, last) = path.trim().rsplit_once('.').unwrap_or(("", path.trim()));
     if last.is_empty() {

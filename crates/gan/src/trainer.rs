@@ -157,6 +157,11 @@ impl<T: Scalar> Trainer<T> {
         let fake = self.generator.network.forward(latent, &mut self.generator_pass)?;
         let rows = real.shape().first().copied().unwrap_or(0);
         let fakes = fake.shape().first().copied().unwrap_or(0);
+        if real.shape().with_axis(0, fakes) != fake.shape() {
+            let (place, expected) =
+                ("discriminator step".to_owned(), format!("real rows like G's {}", fake.shape()));
+            return Err(nn::Error::Shape { place, expected, found: real.shape() });
+        }
         self.batch.resize(real.shape().with_axis(0, rows + fakes));
         let (first, second) = self.batch.data_mut().split_at_mut(real.shape().len());
         first.copy_from_slice(real.data());

@@ -1,79 +1,330 @@
-//! explore
+//! Configurations: what they say when they are wrong, and that nothing is lost in writing and reading them.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-use gan::Config;
-fn notebook() -> &'static str { gan::preset("notebook").unwrap() }
+
+use gan::{Config, Latent, Session};
+use nn::layers::LayerConfig;
+
+fn notebook() -> &'static str {
+    gan::preset("notebook").unwrap()
+}
+
+fn parse(text: &str, overrides: &[&str]) -> gan::Result<Config> {
+    let overrides: Vec<String> = overrides.iter().map(|&setting| setting.to_owned()).collect();
+    Config::parse(text, &overrides)
+}
+
+/// What is said about a text with these overrides, read and built. It must fit on one line.
+#[track_caller]
+fn error_of(text: &str, overrides: &[&str]) -> String {
+    let built = parse(text, overrides).and_then(Session::<f32>::new);
+    let message = built.map(|_| "no error").unwrap_err().to_string();
+    assert!(!message.contains('\n'), "{message}");
+    message
+}
+
+/// Replaces the first `from` in the notebook preset and checks what is said.
+#[track_caller]
+fn check(from: &str, to: &str, expected: &str) {
+    assert!(notebook().contains(from), "the preset has no `{from}`");
+    assert_eq!(error_of(&notebook().replacen(from, to, 1), &[]), expected);
+}
+
+/// Sets an override of the notebook preset and checks what is said.
+#[track_caller]
+fn check_override(setting: &str, expected: &str) {
+    assert_eq!(error_of(notebook(), &[setting]), expected);
+}
+
+/// The number, from 1, of the preset's line that starts so, as errors give it.
+fn line(start: &str) -> usize {
+    1 + notebook().lines().position(|line| line.starts_with(start)).unwrap()
+}
+
 #[test]
-fn explore() {
-    let swaps: &[(&str, &str)] = &[
-        ("batch = 1\n", "batch = 1\nbatches = 2\n"),
-        ("kind = \"normal\"\nmean", "kind = \"normal\"\nmaen"),
-        ("kind = \"normal\"\nmean", "kind = \"normal\"\nextra = 1\nmean"),
-        ("kind = \"normal\"", "kind = \"gauss\""),
-        ("[data]", "[dta]"),
-        ("[output]", "[outputs]"),
-        ("{ layer = \"flatten\" }", "{ layer = \"flaten\" }"),
-        ("{ layer = \"flatten\" }", "{ layer = \"flatten\", x = 1 }"),
-        ("filters = 1,", "filtres = 1,"),
-        ("filters = 1,", "filters = \"one\","),
-        ("filters = 1,", "filters = -1,"),
-        ("filters = 1, kernel_size = 1", "filters = 1"),
-        ("activation = \"relu\"", "activation = \"rulu\""),
-        ("batch = 1\n", "batch = \"one\"\n"),
-        ("batch = 1\n", "batch = -1\n"),
-        ("batch = 1\n", "batch = 1.5\n"),
-        ("batch = 1\n", "batch = 0\n"),
-        ("batch = 1\n", "batch = \n"),
-        ("batch = 1\n", "batch = 1\nbatch = 2\n"),
-        ("precision = \"f32\"", "precision = \"f16\""),
-        ("seed = 0", "seed = 9223372036854775808"),
-        ("std = 1.25", "std = nan"),
-        ("std = 1.25", "std = -1.0"),
-        ("std = 1.25", "std = \"x\""),
-        ("std = 1.25", ""),
-        ("high = 1.0", "high = 0.0"),
-        ("dim = 100", "dim = 99"),
-        ("dim = 100", "dim = 0"),
-        ("units = 1,", "units = 2,"),
-        ("units = 1,", "units = 0,"),
-        ("units = 1, activation = \"sigmoid\"", "units = 1, activation = \"tanh\""),
-        ("filters = 1, kernel_size = 1", "filters = 2, kernel_size = 1"),
-        ("filters = 1, kernel_size = 1", "filters = 1, kernel_size = 2"),
-        ("filters = 1, kernel_size = 1", "filters = 1, kernel_size = 200"),
-        ("square(x - mean(x, axis=1))]", "square(x - maen(x, axis=1))]"),
-        ("kind = \"adam\"", "kind = \"adm\""),
-        ("beta_1 = 0.9", "beta_1 = 1.0"),
-        ("beta_1 = 0.9", "beta1 = 0.9"),
-        ("learning_rate = 2e-4", "learning_rate = \"fast\""),
-        ("kind = \"non_saturating\"", "kind = \"hinge\""),
-        ("discriminator_steps = 1\ngenerator_steps = 5", "discriminator_steps = 0\ngenerator_steps = 0"),
-        ("[generator]\ninput = [100]", "[generator]\ninput = []"),
-        ("[generator]\ninput = [100]", "[generator]\n"),
-        ("target_shape = [100, 1]", "target_shape = [50, 1]"),
-        ("[discriminator]\ninput = [100]", "[discriminator]\ninput = [2,2,2,2,2,2,2]"),
-        ("[data]", "[data\n"),
-        ("rows = 100", "rows = 0"),
-        ("checkpoints = 3", "checkpoints = 0"),
-        ("stage = 200", "stage = 0"),
-    ];
-    for (from, to) in swaps {
-        assert!(notebook().contains(from), "{from}");
-        let text = notebook().replacen(from, to, 1);
-        report(&format!("{from} => {to}"), &text, &[]);
+fn the_notebook_preset_is_written_and_read_back() {
+    let config = parse(notebook(), &[]).unwrap();
+    let text = config.to_toml().unwrap();
+    let again = parse(&text, &[]).unwrap();
+    assert_eq!(again, config);
+    assert_eq!(again.to_toml().unwrap(), text);
+    assert_eq!(config.stages(), 200);
+}
+
+#[test]
+fn every_preset_makes_a_run() {
+    for (name, _, text) in gan::PRESETS {
+        Session::<f32>::new(parse(text, &[]).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
-    report("empty", "", &[]);
-    report("garbage", "hello", &[]);
-    for o in [vec!["train.batch=10"], vec!["latent.distribution=\"normal\"", "latent.mean=0.0","latent.std=1.0"],
-        vec!["latent.distribution=\"normal\""],
-        vec!["latent={distribution=\"normal\",mean=0.0,std=1.0,dim=100}"], vec!["latent.distribution=normal"],
-        vec!["generator.layers.1.filters=20"], vec!["generator.layers.9.filters=20"], vec!["generator.layers.x.filters=20"],
-        vec!["generator.layers.9=20"],
-        vec!["train.batch"], vec!["=3"], vec!["train.=3"], vec![".batch=3"], vec!["train..batch=3"], vec!["train.batch.x=3"], vec!["train.batch=ten"], vec!["train.batch=0"], vec!["train.batches=3"], vec!["trian.batch=3"],
-        vec!["train.batch=10", "train.epochs=x"], vec!["train.batch=1\nseed=3"], vec!["generator.layers.1.units=3"], vec!["generator.layers.1.layer=dens"], vec!["data.std=nan"], vec!["train.batch= 10 "], vec![" train . batch =10"], vec!["train.batch="], vec!["output.stage_plots=true"],vec!["train.precision=f64"], vec!["data.mean=5"]] {
-        let o: Vec<String> = o.into_iter().map(String::from).collect();
-        report(&format!("{o:?}"), notebook(), &o);
+    assert_eq!(gan::preset("note"), None);
+}
+
+#[test]
+fn defaults_are_written_out() {
+    let end = notebook().find("[objective]").unwrap();
+    let text = parse(&notebook()[..end], &[]).unwrap().to_toml().unwrap();
+    for line in [
+        "kind = \"non_saturating\"",
+        "learning_rate = 0.0002",
+        "amsgrad = false",
+        "seed = 0",
+        "precision = \"f32\"",
+        "batch = 10",
+        "epochs = 40000",
+        "stage = 200",
+        "discriminator_steps = 1",
+        "generator_steps = 5",
+        "rows = 100",
+        "checkpoints = 3",
+        "stage_plots = false",
+        "stage_samples = false",
+        "use_bias = true",
+        "padding = \"valid\"",
+        "kernel_initializer = \"glorot_uniform\"",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
     }
 }
-fn report(what: &str, text: &str, o: &[String]) {
-    let r = Config::parse(text, o).and_then(|c| { gan::Session::<f32>::new(c.clone())?; Ok(c) });
-    println!("{what:?}\n    {}", match r { Ok(c) => format!("OK {:?}", (c.train.batch, c.latent, &c.generator.layers.len())), Err(e) => format!("{e:?}\n    {e}") });
+
+#[test]
+fn odd_numbers_survive_writing() {
+    let text = notebook().replacen("mean = 4.0", "mean = 0.1000000000000000055", 1);
+    let config = parse(&text, &["train.seed=9223372036854775807", "data.std=1e-300"]).unwrap();
+    assert_eq!(parse(&config.to_toml().unwrap(), &[]).unwrap(), config);
+    assert_eq!(config.train.seed, i64::MAX as u64);
+}
+
+#[test]
+fn overrides_set_what_they_name() {
+    let base = parse(notebook(), &[]).unwrap();
+    let config = parse(notebook(), &["train.batch=10"]).unwrap();
+    assert_eq!(config.train.batch, 10);
+    let mut expected = base.clone();
+    expected.train.batch = 10;
+    assert_eq!(config, expected);
+
+    let config = parse(notebook(), &["generator.layers.1.filters=20"]).unwrap();
+    let LayerConfig::Conv1D(conv) = &config.generator.layers[1] else { panic!("another layer") };
+    assert_eq!(conv.filters, 20);
+
+    let config = parse(notebook(), &["train.batch=2", "train.batch=3", "output.stage_plots=true"]).unwrap();
+    assert_eq!((config.train.batch, config.output.stage_plots), (3, true));
+}
+
+#[test]
+fn an_override_may_be_a_word_without_quotes() {
+    let quoted = parse(notebook(), &["train.precision=\"f64\""]).unwrap();
+    assert_eq!(parse(notebook(), &["train.precision=f64"]).unwrap(), quoted);
+}
+
+#[test]
+fn another_distribution_takes_its_whole_table() {
+    let table = "latent={ distribution = \"normal\", mean = 0.0, std = 1.0, dim = 100 }";
+    let config = parse(notebook(), &[table]).unwrap();
+    assert_eq!(config.latent, Latent::Normal { mean: 0.0, std: 1.0, dim: 100 });
+    let parts = ["latent.distribution=\"normal\"", "latent.mean=0.0", "latent.std=1.0"];
+    assert_eq!(
+        error_of(notebook(), &parts),
+        "--set latent.distribution=\"normal\" latent.mean=0.0 latent.std=1.0: unknown field `high`, expected one \
+         of `mean`, `std`, `dim` in `latent`"
+    );
+}
+
+#[test]
+fn overrides_of_each_wrong_kind_are_refused() {
+    check_override("train.batch", "--set train.batch: expected key.path=value, found no `=`");
+    check_override("=3", "--set =3: expected key.path=value, found no key");
+    check_override("train.=3", "--set train.=3: expected key.path=value, found no key");
+    check_override("train.batch.x=3", "--set train.batch.x=3: expected a table or a list, found x");
+    check_override(
+        "generator.layers.9.filters=2",
+        "--set generator.layers.9.filters=2: expected the place of an entry in the list, found 9",
+    );
+    check_override(
+        "generator.layers.x=2",
+        "--set generator.layers.x=2: expected the place of an entry in the list, found x",
+    );
+    check_override(
+        "train.batch=ten",
+        "--set train.batch=ten: invalid type: string \"ten\", expected usize in `train.batch`",
+    );
+    check_override(
+        "evaluate.row=3",
+        "--set evaluate.row=3: unknown field `row`, expected `rows` in `evaluate`",
+    );
+    check_override("train.batch=0", "train.batch: expected at least 1, found 0");
+    check_override("data.std=nan", "data: expected a finite mean and a std > 0, found mean 4, std NaN");
+    check_override(
+        "generator.layers.4.x=3",
+        "--set generator.layers.4.x=3: layer 4: unknown field `x`, there are no fields in `generator.layers`",
+    );
+}
+
+/// What follows a line break would be a key of its own, which nobody reads.
+#[test]
+fn an_override_is_one_value() {
+    check_override(
+        "train.batch=1\nseed=3",
+        "--set train.batch=1 seed=3: invalid type: string \"1\\nseed=3\", expected usize in `train.batch`",
+    );
+}
+
+#[test]
+fn unknown_keys_are_named_with_their_line() {
+    check(
+        "rows = 100",
+        "rows = 100\nrow = 1",
+        &format!("line {}: unknown field `row`, expected `rows`", line("rows = 100") + 1),
+    );
+    // In a table whose `kind` decides the keys, the line is that of the table.
+    check(
+        "mean = 4.0",
+        "maen = 4.0",
+        &format!("line {}: unknown field `maen`, expected `mean` or `std`", line("[data]")),
+    );
+    check(
+        "[output]",
+        "[outputs]",
+        &format!(
+            "line {}: unknown field `outputs`, expected one of `data`, `latent`, `generator`, `discriminator`, \
+             `objective`, `optimizer`, `train`, `evaluate`, `output`",
+            line("[output]")
+        ),
+    );
+}
+
+#[test]
+fn wrong_layers_are_named_by_number() {
+    let list = line("layers = [");
+    check(
+        "layer = \"flatten\"",
+        "layer = \"flaten\"",
+        &format!(
+            "line {list}: layer 4: unknown variant `flaten`, expected one of `dense`, `conv1d`, `activation`, \
+             `leaky_relu`, `reshape`, `flatten`, `lambda`, `sequential`"
+        ),
+    );
+    check(
+        "filters = 1, kernel_size = 1",
+        "filters = 1",
+        &format!("line {list}: layer 3: missing field `kernel_size`"),
+    );
+    check(
+        "filters = 1,",
+        "filters = \"one\",",
+        &format!("line {list}: layer 3: invalid type: string \"one\", expected usize"),
+    );
+    check(
+        "layer = \"flatten\"",
+        "layer = \"flatten\", x = 1",
+        &format!("line {list}: layer 4: unknown field `x`, there are no fields"),
+    );
+}
+
+#[test]
+fn a_wrong_expression_shows_the_column() {
+    let list = 1 + notebook().lines().enumerate().filter(|(_, l)| l.starts_with("layers")).nth(1).unwrap().0;
+    check(
+        "concat([x, square(x - mean",
+        "concat([x, square(x - maen",
+        &format!(
+            "line {list}: layer 0: expression `concat([x, square(x - maen(x, axis=1))], axis=1)`: at column 23: \
+             expected x, a number, a function or (, found `maen`"
+        ),
+    );
+}
+
+#[test]
+fn wrong_types_are_named_with_their_line() {
+    let batch = line("batch = 1");
+    let invalid = |what: &str| format!("line {batch}: invalid {what}, expected usize");
+    check("batch = 1\n", "batch = \"one\"\n", &invalid("type: string \"one\""));
+    check("batch = 1\n", "batch = -1\n", &invalid("value: integer `-1`"));
+    check("batch = 1\n", "batch = 1.5\n", &invalid("type: floating point `1.5`"));
+    check(
+        "precision = \"f32\"",
+        "precision = \"f16\"",
+        &format!("line {}: unknown variant `f16`, expected `f32` or `f64`", line("precision")),
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    assert_eq!(error_of("", &[]), "line 1: missing field `data`");
+    let start = notebook().find("[generator]").unwrap();
+    let end = notebook().find("[discriminator]").unwrap();
+    let text = [&notebook()[..start], &notebook()[end..]].concat();
+    assert_eq!(error_of(&text, &[]), "line 1: missing field `generator`");
+    check("std = 1.25\n", "", &format!("line {}: missing field `std`", line("[data]")));
+}
+
+#[test]
+fn text_that_is_no_toml_is_refused_with_its_line() {
+    assert_eq!(error_of("hello", &[]), "line 1: key with no value, expected `=`");
+    check("[data]", "[data", &format!("line {}: unclosed table, expected `]`", line("[data]")));
+    check("batch = 1\n", "batch = 1\nbatch = 2\n", &format!("line {}: duplicate key", line("batch = 1") + 1));
+}
+
+#[test]
+fn distributions_that_cannot_be_are_refused() {
+    check("std = 1.25", "std = nan", "data: expected a finite mean and a std > 0, found mean 4, std NaN");
+    check("std = 1.25", "std = -1.0", "data: expected a finite mean and a std > 0, found mean 4, std -1");
+    check("mean = 4.0", "mean = inf", "data: expected a finite mean and a std > 0, found mean inf, std 1.25");
+    check("high = 1.0", "high = 0.0", "latent: expected a finite low below high, found low 0, high 0");
+}
+
+#[test]
+fn networks_that_do_not_fit_are_refused() {
+    check("dim = 100", "dim = 99", "latent.dim: expected 100, the elements of generator.input, found 99");
+    let end = "discriminator.layers: expected an output [1] with a sigmoid (a probability) or none (a logit), found";
+    check("units = 1,", "units = 2,", &format!("{end} [2] with sigmoid"));
+    check(
+        "units = 1, activation = \"sigmoid\"",
+        "units = 1, activation = \"tanh\"",
+        &format!("{end} [1] with tanh"),
+    );
+    check(
+        "filters = 1,",
+        "filters = 2,",
+        "generator.layers: expected an output [100], the discriminator's input, found [200]",
+    );
+    check(
+        "target_shape = [100, 1]",
+        "target_shape = [50, 1]",
+        "generator: layer 0 (reshape): expected rows of 50 elements for [50, 1], found [100]",
+    );
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    check("units = 1,", "units = 0,", "discriminator: layer 3 (dense): units: expected at least 1, found 0");
+    check("batch = 1\n", "batch = 0\n", "train.batch: expected at least 1, found 0");
+    check("stage = 200", "stage = 0", "train.stage: expected at least 1, found 0");
+    check("epochs = 40_000", "epochs = 0", "train.epochs: expected at least 1, found 0");
+    check("rows = 100", "rows = 0", "evaluate.rows: expected at least 1, found 0");
+    check("checkpoints = 3", "checkpoints = 0", "output.checkpoints: expected at least 1, found 0");
+    check(
+        "beta_1 = 0.9",
+        "beta_1 = 1.0",
+        "optimizer.generator: adam: beta_1: expected a number from 0 to below 1, found 1",
+    );
+    check(
+        "seed = 0",
+        "seed = 9223372036854775808",
+        "train.seed: expected at most 2^63 - 1, found 9223372036854775808",
+    );
+    check(
+        "discriminator_steps = 1\ngenerator_steps = 5",
+        "discriminator_steps = 0\ngenerator_steps = 0",
+        "train.generator_steps: expected at least one step of D or G in an epoch, found 0",
+    );
+}
+
+/// A batch whose tensors could not be addressed is an error, not an attempt.
+#[test]
+fn a_batch_beyond_memory_is_refused() {
+    check_override(
+        "train.batch=9223372036854775807",
+        "train.batch: shape [9223372036854775807, 100]: more elements than memory can hold",
+    );
 }

@@ -1,142 +1,259 @@
-//! What a step of D or of G changes, and what it leaves alone.
+//! Single steps: what each network learns from them, and what it does not.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gan::{Learner, Trainer};
-use nn::layers::LayerConfig;
-use nn::{Network, Optimizer};
+use gan::{StepScore, Trainer};
+use nn::layers::{Dense, Lambda};
+use nn::{Activation, Layer, Network, Optimizer};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
 use tensor_ops::Tensor;
 
-fn network(layers: serde_json::Value, seed: u64) -> Network<f32> {
-    let layers: Vec<LayerConfig> = serde_json::from_value(layers).unwrap();
-    let layers = layers.iter().map(LayerConfig::build).collect();
-    Network::new([6], layers, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap()
+const BATCH: usize = 5;
+const LATENT: usize = 3;
+const ROW: usize = 4;
+
+fn dense(units: usize, activation: Activation) -> Box<dyn Layer<f32>> {
+    Box::new(Dense { activation, ..Dense::new(units) })
 }
 
+/// G of two layers and D of three, whose first has no parameters. The same each time.
 fn trainer() -> Trainer<f32> {
-    let generator = network(
-        json!([
-            { "layer": "reshape", "target_shape": [6, 1] },
-            { "layer": "conv1d", "filters": 5, "kernel_size": 1, "activation": "tanh" },
-            { "layer": "conv1d", "filters": 1, "kernel_size": 1 },
-            { "layer": "flatten" },
-        ]),
-        1,
-    );
-    let discriminator = network(
-        json!([
-            { "layer": "lambda", "expression": "concat([x, square(x - mean(x, axis=1))], axis=1)" },
-            { "layer": "dense", "units": 4, "activation": "tanh" },
-            { "layer": "dense", "units": 1, "activation": "sigmoid" },
-        ]),
-        2,
-    );
+    let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let decorate = Lambda::new("concat([x, square(x - mean(x, axis=1))], axis=1)").unwrap();
+    let generator = vec![dense(6, Activation::Tanh), dense(ROW, Activation::Linear)];
+    let discriminator = vec![
+        Box::new(decorate) as Box<dyn Layer<f32>>,
+        dense(6, Activation::Tanh),
+        dense(1, Activation::Sigmoid),
+    ];
+    let generator = Network::new([LATENT], generator, rng).unwrap();
+    let discriminator = Network::new([ROW], discriminator, rng).unwrap();
     Trainer::new((generator, Optimizer::adam(0.01)), (discriminator, Optimizer::adam(0.01))).unwrap()
 }
 
-fn rows(seed: u64) -> Tensor<f32> {
-    let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-    Tensor::from_fn([3, 6], || rng.random())
+fn real() -> Tensor<f32> {
+    random(ROW, 1)
 }
 
-fn d_step(trainer: &mut Trainer<f32>) {
-    trainer.discriminator_step(rows(3).view(), rows(4).view()).unwrap();
+fn latent() -> Tensor<f32> {
+    random(LATENT, 2)
 }
 
-fn g_step(trainer: &mut Trainer<f32>) {
-    trainer.generator_step(rows(5).view()).unwrap();
+fn random(columns: usize, seed: u64) -> Tensor<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    Tensor::from_fn([BATCH, columns], || rng.random_range(-1.0..1.0))
 }
 
-/// Every bit that a learner consists of: its parameters, and what its optimizer remembers.
-fn bits(learner: &Learner<f32>) -> (Vec<Vec<u32>>, u64) {
-    let values =
-        learner.network.parameters().iter().map(|p| &p.value).chain(learner.state.slots.iter().flatten());
-    let bits = |tensor: &Tensor<f32>| tensor.data().iter().map(|x| x.to_bits()).collect();
-    (values.map(bits).collect(), learner.state.step)
+fn d_step(trainer: &mut Trainer<f32>) -> StepScore {
+    trainer.discriminator_step(real().view(), latent().view()).unwrap()
 }
 
-/// Whether a step changes G, and whether it changes D.
-fn changed(trainer: &mut Trainer<f32>, step: fn(&mut Trainer<f32>)) -> [bool; 2] {
-    let before = trainer.learners().map(|(_, learner)| bits(learner));
+fn g_step(trainer: &mut Trainer<f32>) -> StepScore {
+    trainer.generator_step(latent().view()).unwrap()
+}
+
+/// What a network has learned: the bytes of its weights and moments, layer by layer, and its steps.
+#[derive(Debug, Clone, PartialEq)]
+struct Learned {
+    layers: Vec<Vec<u8>>,
+    steps: u64,
+}
+
+/// G's and D's.
+fn learned(trainer: &Trainer<f32>) -> [Learned; 2] {
+    trainer.learners().map(|(_, learner)| {
+        let mut layers = Vec::new();
+        for (parameter, slots) in learner.network.parameters().iter().zip(&learner.state.slots) {
+            layers.resize(parameter.layer + 1, Vec::new());
+            let numbers = [&parameter.value].into_iter().chain(slots).flat_map(Tensor::data);
+            layers[parameter.layer].extend(numbers.flat_map(|x| x.to_le_bytes()));
+        }
+        Learned { layers, steps: learner.state.step }
+    })
+}
+
+/// Which layers with parameters a step changed, in G and in D.
+fn changed(trainer: &mut Trainer<f32>, step: fn(&mut Trainer<f32>) -> StepScore) -> [Vec<bool>; 2] {
+    let before = learned(trainer);
     step(trainer);
-    let after = trainer.learners().map(|(_, learner)| bits(learner));
-    [before[0] != after[0], before[1] != after[1]]
+    let after = learned(trainer);
+    [0, 1].map(|i| before[i].layers.iter().zip(&after[i].layers).map(|(a, b)| a != b).collect())
 }
 
-/// Which of G's or D's layers a step changes.
-fn changed_layers(trainer: &mut Trainer<f32>, step: fn(&mut Trainer<f32>), which: usize) -> Vec<bool> {
-    let values = |trainer: &Trainer<f32>| -> Vec<_> {
-        trainer.learners()[which].1.network.parameters().iter().map(|p| p.value.clone()).collect()
-    };
-    let before = values(trainer);
-    step(trainer);
-    let after = values(trainer);
-    before.chunks(2).zip(after.chunks(2)).map(|(before, after)| before != after).collect()
+/// Checks which layers of G and D a D step changes, then which a G step does.
+#[track_caller]
+fn check_learning(trainer: &mut Trainer<f32>, generator: [bool; 2], discriminator: [bool; 2]) {
+    assert_eq!(changed(trainer, d_step), [vec![false; 2], discriminator.to_vec()], "D step");
+    assert_eq!(changed(trainer, g_step), [generator.to_vec(), vec![false; 2]], "G step");
 }
 
 #[test]
-fn each_step_changes_its_own_network_alone() {
+fn a_step_changes_one_network_and_leaves_every_byte_of_the_other() {
     let mut trainer = trainer();
-    for _ in 0..3 {
-        assert_eq!(changed(&mut trainer, d_step), [false, true]);
-        assert_eq!(changed(&mut trainer, g_step), [true, false]);
+    let before = learned(&trainer);
+    g_step(&mut trainer);
+    let after_g = learned(&trainer);
+    assert_eq!(after_g[1], before[1]);
+    assert!(after_g[0].layers.iter().zip(&before[0].layers).all(|(a, b)| a != b));
+    d_step(&mut trainer);
+    let after_d = learned(&trainer);
+    assert_eq!(after_d[0], after_g[0]);
+    assert!(after_d[1].layers.iter().zip(&before[1].layers).all(|(a, b)| a != b));
+    assert_eq!(after_d.map(|network| network.steps), [1, 1]);
+}
+
+#[test]
+fn the_same_steps_give_the_same_bytes() {
+    let run = || {
+        let mut trainer = trainer();
+        let scores = [d_step(&mut trainer), g_step(&mut trainer), d_step(&mut trainer)];
+        (scores, learned(&trainer))
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_layer_of_d_is_frozen_and_thawed_at_once() {
+    let trainer = &mut trainer();
+    check_learning(trainer, [true; 2], [true; 2]);
+    trainer.networks_mut().1.set_layer_trainable(&[1], false).unwrap();
+    check_learning(trainer, [true; 2], [false, true]);
+    trainer.networks_mut().1.set_layer_trainable(&[2], false).unwrap();
+    check_learning(trainer, [true; 2], [false; 2]);
+    trainer.networks_mut().1.set_layer_trainable(&[1], true).unwrap();
+    check_learning(trainer, [true; 2], [true, false]);
+    trainer.networks_mut().1.set_layer_trainable(&[2], true).unwrap();
+    check_learning(trainer, [true; 2], [true; 2]);
+}
+
+#[test]
+fn a_layer_of_g_is_frozen_and_thawed_at_once() {
+    let trainer = &mut trainer();
+    trainer.networks_mut().0.set_layer_trainable(&[0], false).unwrap();
+    check_learning(trainer, [false, true], [true; 2]);
+    trainer.networks_mut().0.set_layer_trainable(&[0], true).unwrap();
+    trainer.networks_mut().0.set_layer_trainable(&[1], false).unwrap();
+    check_learning(trainer, [true, false], [true; 2]);
+    trainer.networks_mut().0.set_layer_trainable(&[1], true).unwrap();
+    check_learning(trainer, [true; 2], [true; 2]);
+}
+
+#[test]
+fn whole_networks_are_frozen_and_thawed_at_once() {
+    let trainer = &mut trainer();
+    for (generator, discriminator) in [(true, false), (false, true), (false, false), (true, true)] {
+        trainer.networks_mut().0.set_trainable(generator);
+        trainer.networks_mut().1.set_trainable(discriminator);
+        check_learning(trainer, [generator; 2], [discriminator; 2]);
     }
 }
 
 #[test]
-fn flipping_trainable_takes_effect_at_once() {
-    let mut trainer = trainer();
-    assert_eq!(changed_layers(&mut trainer, d_step, 1), [true, true]);
-    trainer.networks_mut().1.set_layer_trainable(&[1], false).unwrap();
-    assert_eq!(changed_layers(&mut trainer, d_step, 1), [false, true]);
-    trainer.networks_mut().1.set_trainable(false);
-    assert_eq!(changed_layers(&mut trainer, d_step, 1), [false, false]);
-    trainer.networks_mut().1.set_trainable(true);
-    assert_eq!(changed_layers(&mut trainer, d_step, 1), [true, true]);
-
-    assert_eq!(changed_layers(&mut trainer, g_step, 0), [true, true]);
-    trainer.networks_mut().0.set_layer_trainable(&[2], false).unwrap();
-    assert_eq!(changed_layers(&mut trainer, g_step, 0), [true, false]);
-    trainer.networks_mut().0.set_trainable(false);
-    assert_eq!(changed_layers(&mut trainer, g_step, 0), [false, false]);
-    trainer.networks_mut().0.set_trainable(true);
-    assert_eq!(changed_layers(&mut trainer, g_step, 0), [true, true]);
-}
-
-#[test]
-fn a_frozen_discriminator_passes_the_same_gradient_on() {
+fn a_frozen_d_hands_the_same_gradient_to_g() {
     let (mut free, mut frozen) = (trainer(), trainer());
     frozen.networks_mut().1.set_trainable(false);
-    for trainer in [&mut free, &mut frozen] {
-        assert_eq!(changed(trainer, g_step), [true, false]);
+    for _ in 0..3 {
+        assert_eq!(g_step(&mut free), g_step(&mut frozen));
     }
-    assert_eq!(bits(free.learners()[0].1), bits(frozen.learners()[0].1));
+    assert_eq!(learned(&free), learned(&frozen));
+    assert_ne!(learned(&frozen)[0], learned(&trainer())[0]);
+}
+
+/// What a frozen layer would have learned does not come back when it is thawed.
+#[test]
+fn a_thawed_layer_goes_on_from_where_it_was() {
+    let trainer = &mut trainer();
+    d_step(trainer);
+    let before = learned(trainer)[1].layers[0].clone();
+    trainer.networks_mut().1.set_layer_trainable(&[1], false).unwrap();
+    for _ in 0..3 {
+        d_step(trainer);
+    }
+    trainer.networks_mut().1.set_layer_trainable(&[1], true).unwrap();
+    assert_eq!(learned(trainer)[1].layers[0], before);
+}
+
+/// Sets the bias of D's last layer, and so, about, every logit.
+fn set_logits(trainer: &mut Trainer<f32>, logit: f32) {
+    let bias = trainer.networks_mut().1.parameters_mut().last_mut().unwrap();
+    bias.value.fill(logit);
 }
 
 #[test]
-fn a_loss_that_is_not_finite_changes_nothing() {
-    let mut trainer = trainer();
-    let before = trainer.learners().map(|(_, learner)| bits(learner));
-    let bad = Tensor::full([3, 6], f32::NAN);
-    let error = trainer.discriminator_step(bad.view(), rows(1).view()).unwrap_err();
-    assert!(matches!(error, nn::Error::NotFinite { .. }));
-    assert!(trainer.generator_step(bad.view()).is_err());
-    assert_eq!(before, trainer.learners().map(|(_, learner)| bits(learner)));
+fn losses_at_huge_logits_are_finite_and_right() {
+    for logit in [1e3, 1e6, 1e30_f32] {
+        let size = f64::from(logit);
+        for (sign, real_loss, fake_loss) in [(1.0, 0.0, size), (-1.0, size, 0.0)] {
+            let trainer = &mut trainer();
+            set_logits(trainer, sign * logit);
+            let d = d_step(trainer);
+            approx::assert_relative_eq!(d.loss, (real_loss + fake_loss) / 2.0, max_relative = 1e-2);
+            assert_eq!(d.accuracy, 0.5);
+            set_logits(trainer, sign * logit);
+            let g = g_step(trainer);
+            approx::assert_relative_eq!(g.loss, real_loss, max_relative = 1e-2, epsilon = 1e-12);
+        }
+    }
+}
+
+/// A sigmoid of -1e3 is 0 in f32, and its logarithm would be infinite.
+#[test]
+fn a_g_that_d_sees_through_still_learns() {
+    let trainer = &mut trainer();
+    set_logits(trainer, -1e3);
+    assert_eq!(changed(trainer, g_step), [vec![true; 2], vec![false; 2]]);
+}
+
+/// Checks that a step fails for a number that is not finite and that no byte has changed.
+#[track_caller]
+fn check_refused(trainer: &mut Trainer<f32>, real: &Tensor<f32>, latent: &Tensor<f32>) {
+    let before = learned(trainer);
+    let error = trainer.discriminator_step(real.view(), latent.view()).unwrap_err();
+    assert!(matches!(error, nn::Error::NotFinite { .. }), "{error}");
+    assert_eq!(learned(trainer), before);
 }
 
 #[test]
-fn losses_are_those_of_the_logits() {
-    let mut trainer = trainer();
-    // D says 1 with a logit of 500, whatever it sees: a probability would have been rounded to 1.
-    for parameter in trainer.networks_mut().1.parameters_mut() {
-        parameter.value.fill(0.0);
+fn a_batch_with_nan_or_infinity_is_refused_and_changes_nothing() {
+    let trainer = &mut trainer();
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut broken = real();
+        broken.data_mut()[ROW + 1] = value;
+        check_refused(trainer, &broken, &latent());
     }
-    trainer.networks_mut().1.parameters_mut()[3].value.fill(500.0);
-    let score = trainer.discriminator_step(rows(1).view(), rows(2).view()).unwrap();
-    assert_eq!((score.loss, score.accuracy), (250.0, 0.5));
-    let score = trainer.generator_step(rows(2).view()).unwrap();
-    assert!(score.loss < 1e-30 && score.accuracy == 1.0);
+    let mut broken = latent();
+    broken.data_mut()[1] = f32::NAN;
+    check_refused(trainer, &real(), &broken);
+    let before = learned(trainer);
+    let error = trainer.generator_step(broken.view()).unwrap_err();
+    assert!(matches!(error, nn::Error::NotFinite { .. }), "{error}");
+    assert_eq!(learned(trainer), before);
+    // The buffers still hold NaN; the next steps must not see it.
+    check_learning(trainer, [true; 2], [true; 2]);
+}
+
+#[test]
+fn a_batch_of_another_shape_is_refused_and_changes_nothing() {
+    let trainer = &mut trainer();
+    let before = learned(trainer);
+    assert!(trainer.discriminator_step(random(ROW + 1, 1).view(), latent().view()).is_err());
+    assert!(trainer.discriminator_step(real().view(), random(LATENT + 1, 1).view()).is_err());
+    assert!(trainer.generator_step(random(LATENT + 1, 1).view()).is_err());
+    assert_eq!(learned(trainer), before);
+}
+
+#[test]
+fn an_optimizer_out_of_range_is_refused() {
+    let networks = || {
+        let rng = &mut ChaCha8Rng::seed_from_u64(3);
+        let network = |input, units, rng: &mut ChaCha8Rng| {
+            Network::<f32>::new([input], vec![dense(units, Activation::Linear)], rng).unwrap()
+        };
+        (network(LATENT, ROW, rng), network(ROW, 1, rng))
+    };
+    let (generator, discriminator) = networks();
+    let (good, bad) = (Optimizer::adam(0.01), Optimizer::adam(f64::NAN));
+    let error = Trainer::new((generator, good), (discriminator, bad)).unwrap_err().to_string();
+    assert_eq!(error, "optimizer.discriminator: adam: learning_rate: expected a number >= 0, found NaN");
 }

@@ -177,7 +177,11 @@ pub(crate) fn softplus<T: Scalar>(x: T) -> T {
 
 /// How a configuration writes an activation.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected linear, relu, leaky_relu, elu, sigmoid, tanh, softplus, silu or softmax, or a table \
+                 like { leaky_relu = { negative_slope = 0.1 } }"
+)]
 enum ActivationText {
     Name(ActivationName),
     WithSetting(ActivationWithSetting),

@@ -58,9 +58,8 @@ pub fn check_layer(
         layer.forward(parameters, input.view(), &mut workspace)?;
         Ok(layer.output(input.view(), &workspace).to_tensor())
     };
-    let name = |tensor: &str| format!("{}, {tensor}", layer.name());
     let mut moved = input.clone();
-    let mut report = check_tensor(&name("input"), &grad_input, |index, step| {
+    let mut report = check_tensor(&format!("{}, input", layer.name()), &grad_input, |index, step| {
         let value = moved.data()[index];
         let result = difference(&grad_output, step, |offset| {
             moved.data_mut()[index] = value + offset;
@@ -71,7 +70,7 @@ pub fn check_layer(
     })?;
     let mut moved = parameters.to_vec();
     for (place, gradient) in gradients.iter().enumerate() {
-        let tensor = name(parameters[place].name);
+        let tensor = parameter_name(layer, parameters, place);
         let of_parameter = check_tensor(&tensor, gradient, |index, step| {
             let value = parameters[place].value.data()[index];
             let result = difference(&grad_output, step, |offset| {
@@ -113,6 +112,26 @@ pub fn check_loss(loss: Loss, prediction: &Tensor<f64>, target: View<'_, f64>) -
         moved.data_mut()[index] = value;
         result
     })
+}
+
+/// The name of a parameter after that of its layer; in a container, its key, which tells layers apart.
+fn parameter_name(layer: &dyn Layer<f64>, parameters: &[Parameter<f64>], place: usize) -> String {
+    let parameter = &parameters[place];
+    if layer.children().is_empty() {
+        return format!("{}, {}", layer.name(), parameter.name);
+    }
+    format!("{}, {}", owner(layer, place).name(), parameter.key())
+}
+
+/// The layer inside a container that has the parameter at `place`.
+fn owner(layer: &dyn Layer<f64>, mut place: usize) -> &dyn Layer<f64> {
+    for child in layer.children() {
+        if place < child.parameter_count() {
+            return owner(child.as_ref(), place);
+        }
+        place -= child.parameter_count();
+    }
+    layer
 }
 
 /// Compares a gradient with `numeric(index, step)`.

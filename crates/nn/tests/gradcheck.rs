@@ -1,302 +1,402 @@
 //! Gradients of every layer and loss against finite differences, over random shapes, settings and values.
 //!
-//! Usage: `gradcheck [--cases N] [NAME]`. Prints a line for each layer and loss; fails if any relative error is
-//! above `nn::gradcheck::TOLERANCE`.
+//! Usage: `gradcheck [--cases N] [NAME]`. Prints a line for each layer and loss whose name contains NAME; fails
+//! with the smallest case it can find if any relative error is above `nn::gradcheck::TOLERANCE`.
 
-#![allow(clippy::print_stdout, reason = "the table is what it is for")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the table is what it is for")]
 
 use std::cell::Cell;
 use std::process::ExitCode;
 
 use nn::gradcheck::{Report, check_loss, check_network};
 use nn::layers::{ActivationLayer, Conv1D, Dense, Flatten, Lambda, LayerConfig, LeakyReLU, Padding, Reshape};
-use nn::{Activation, Loss, Network, Shape, Tensor, Workspace};
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use rand::{RngExt, SeedableRng};
+use nn::{Activation, Loss, Network, Result, Shape, Tensor, Workspace};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// How near to a kink a value may come.
-const MARGIN: f64 = 1e-2;
-
-/// One check with everything drawn from a seed. `Ok(None)`: the draw came too near to a kink to count.
-type Check = fn(&mut ChaCha8Rng) -> nn::Result<Option<Report>>;
-
-const CHECKS: &[(&str, Check)] = &[
-    ("dense", dense),
-    ("conv1d", conv1d),
-    ("activation", activation),
-    ("leaky_relu", leaky_relu),
-    ("reshape", reshape),
-    ("flatten", flatten),
-    ("lambda", lambda),
-    ("lambda add_decorate", add_decorate),
-    ("sequential", sequential),
-    ("binary_crossentropy", binary_crossentropy),
-    ("binary_crossentropy on logits", binary_crossentropy_logits),
-    ("categorical_crossentropy", categorical_crossentropy),
-    ("categorical_crossentropy on logits", categorical_crossentropy_logits),
-    ("mean_squared_error", mean_squared_error),
-    ("mean_absolute_error", mean_absolute_error),
-    ("hinge", hinge),
-];
+/// How near to its kink the input of an activation may come. The check's steps of 1e-3 move it by less, since
+/// parameters are at most 1 and inputs at most 2.
+const ACTIVATION_MARGIN: f64 = 2.5e-3;
+/// The same for losses.
+const LOSS_MARGIN: f64 = 1e-2;
 
 fn main() -> ExitCode {
-    let (cases, name) = arguments();
-    let chosen = CHECKS.iter().filter(|(known, _)| known.contains(&name));
+    let (cases, filter) = arguments();
+    let mut worst = 0.0_f64;
+    let [mut passed, mut failed, mut filtered_out] = [0; 3];
     println!("{:<36} {:>6} {:>10}  worst relative error", "layer or loss", "cases", "elements");
-    let (mut worst, mut passed, mut failed) = (0.0_f64, 0, 0);
-    for (name, check) in chosen {
-        match run(*check, cases) {
-            Ok(report) => {
-                println!("{name:<36} {cases:>6} {:>10}  {:.1e}", report.elements, report.worst);
-                worst = worst.max(report.worst);
+    for (name, strategy) in rows() {
+        if !name.contains(&filter) {
+            filtered_out += 1;
+            continue;
+        }
+        match check_all(&strategy, cases) {
+            Ok(Report { elements, worst: error, .. }) => {
+                println!("{name:<36} {cases:>6} {elements:>10}  {error:.1e}");
+                worst = worst.max(error);
                 passed += 1;
             }
             Err(problem) => {
-                println!("{name:<36} FAIL  {problem}");
+                println!("{name:<36} FAILED: {problem}");
                 failed += 1;
             }
         }
     }
-    println!("worst of all: {worst:.1e}");
-    println!("{passed} passed, {failed} failed");
+    println!("worst of all: {worst:.1e}\n");
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "test result: {result}. {passed} passed; {failed} failed; 0 ignored; 0 measured; \
+         {filtered_out} filtered out"
+    );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// `--cases N` and a part of a name; flags of the usual test harness are passed over.
 fn arguments() -> (u32, String) {
     let mut arguments = std::env::args().skip(1);
-    let (mut cases, mut name) = (100, String::new());
+    let (mut cases, mut filter) = (100, String::new());
     while let Some(argument) = arguments.next() {
-        if argument == "--cases" {
-            cases = arguments.next().and_then(|n| n.parse().ok()).expect("--cases takes a number");
-        } else if !argument.starts_with('-') {
-            name = argument;
+        match argument.as_str() {
+            "--cases" => {
+                cases = arguments.next().and_then(|n| n.parse().ok()).expect("--cases takes a number");
+            }
+            "--test-threads" | "--skip" | "--color" | "--format" => drop(arguments.next()),
+            flag if flag.starts_with('-') => {}
+            _ => filter = argument,
         }
     }
-    (cases, name)
+    (cases, filter)
 }
 
-/// Draws seeds with proptest, always the same ones, until so many cases count.
-fn run(check: Check, cases: u32) -> Result<Report, String> {
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+/// Checks as many cases, always the same ones; those too near to a kink do not count.
+fn check_all(strategy: &BoxedStrategy<Case>, cases: u32) -> std::result::Result<Report, String> {
+    let config = Config {
+        cases,
+        max_global_rejects: cases.saturating_mul(4).max(1000),
+        max_shrink_iters: 10_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let total = Cell::new(Report::default());
-    let result = TestRunner::new_with_rng(config, rng).run(&proptest::num::u64::ANY, |seed| {
-        match check(&mut ChaCha8Rng::seed_from_u64(seed)) {
-            Ok(Some(report)) => total.set(total.get().and(report)),
-            Ok(None) => return Err(TestCaseError::reject("too near to a kink")),
-            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+    let result = TestRunner::new_with_rng(config, rng).run(strategy, |case| match case.check() {
+        Ok(Some(report)) => {
+            total.set(total.get().and(report));
+            Ok(())
         }
-        Ok(())
+        Ok(None) => Err(TestCaseError::reject("too near to a kink")),
+        Err(error) => Err(TestCaseError::fail(error.to_string())),
     });
     match result {
         Ok(()) => Ok(total.get()),
-        Err(TestError::Fail(reason, seed)) => Err(format!("seed {seed}: {reason}")),
+        Err(TestError::Fail(reason, case)) => Err(format!("{reason}\nsmallest case: {case:?}")),
         Err(TestError::Abort(reason)) => Err(reason.to_string()),
     }
 }
 
-fn draw(rng: &mut ChaCha8Rng, shape: impl Into<Shape>, low: f64, high: f64) -> Tensor<f64> {
-    Tensor::from_fn(shape, || rng.random_range(low..high))
+/// Everything that one check depends on.
+#[derive(Debug, Clone)]
+enum Case {
+    Layers { row: Vec<usize>, layers: Vec<LayerConfig>, parameters: Vec<f64>, input: Vec<f64>, seed: u64 },
+    Loss { loss: Loss, prediction: Tensor<f64>, target: Tensor<f64> },
 }
 
-fn any_activation(rng: &mut ChaCha8Rng) -> Activation {
-    match rng.random_range(0..9) {
-        0 => Activation::Linear,
-        1 => Activation::Relu,
-        2 => Activation::LeakyRelu { negative_slope: rng.random_range(0.0..1.0) },
-        3 => Activation::Elu { alpha: rng.random_range(0.1..2.0) },
-        4 => Activation::Sigmoid,
-        5 => Activation::Tanh,
-        6 => Activation::Softplus,
-        7 => Activation::Silu,
-        _ => Activation::Softmax,
+impl Case {
+    /// `None` where a kink is too near.
+    fn check(&self) -> Result<Option<Report>> {
+        match self {
+            Self::Layers { row, layers, parameters, input, seed } => {
+                let rng = &mut ChaCha8Rng::seed_from_u64(*seed);
+                let mut network = network(row, layers)?;
+                let places = network.parameters_mut().iter_mut().flat_map(|p| p.value.data_mut());
+                places.zip(parameters).for_each(|(place, &value)| *place = value);
+                let row = network.input_shape();
+                let input = Tensor::from_vec(row.with_first(input.len() / row.len())?, input.clone())?;
+                if is_near_kink(&network, &input)? {
+                    return Ok(None);
+                }
+                check_network(&network, &input, rng).map(Some)
+            }
+            Self::Loss { loss, prediction, target } => {
+                let is_near_kink = |(&p, &t): (&f64, &f64)| match loss {
+                    Loss::MeanAbsoluteError => (p - t).abs() < LOSS_MARGIN,
+                    Loss::Hinge => (1.0 - if t == 0.0 { -p } else { t * p }).abs() < LOSS_MARGIN,
+                    _ => false,
+                };
+                if prediction.data().iter().zip(target.data()).any(is_near_kink) {
+                    return Ok(None);
+                }
+                check_loss(*loss, prediction, target.view()).map(Some)
+            }
+        }
     }
 }
 
-/// Builds layers for rows of a shape with random parameters, biases too, and checks them on a random batch.
-fn check(rng: &mut ChaCha8Rng, row: impl Into<Shape>, layers: &[LayerConfig]) -> nn::Result<Option<Report>> {
+fn network(row: &[usize], layers: &[LayerConfig]) -> Result<Network<f64>> {
     let layers = layers.iter().map(LayerConfig::build).collect();
-    let mut network = Network::<f64>::new(row, layers, rng)?;
-    for parameter in network.parameters_mut() {
-        parameter.value.data_mut().iter_mut().for_each(|x| *x = rng.random_range(-1.0..1.0));
-    }
-    let batch = rng.random_range(1..4);
-    let input = draw(rng, network.input_shape().with_first(batch)?, -2.0, 2.0);
-    if is_near_kink(&network, &input)? {
-        return Ok(None);
-    }
-    check_network(&network, &input, rng).map(Some)
+    Network::new(Shape::new(row)?, layers, &mut ChaCha8Rng::seed_from_u64(0))
 }
 
-/// Whether what goes into a last activation with a kink comes near to it.
-fn is_near_kink(network: &Network<f64>, input: &Tensor<f64>) -> nn::Result<bool> {
+/// Whether anything that goes into the last activation comes near to where it has a kink.
+fn is_near_kink(network: &Network<f64>, input: &Tensor<f64>) -> Result<bool> {
     let has_kink = matches!(
         network.final_activation(),
         Activation::Relu | Activation::LeakyRelu { .. } | Activation::Elu { .. }
     );
     let mut workspace = Workspace { logits: true, ..Workspace::default() };
     let logits = network.forward(input.view(), &mut workspace)?;
-    Ok(has_kink && logits.data().iter().any(|x| x.abs() < MARGIN / 4.0))
+    Ok(has_kink && logits.data().iter().any(|x| x.abs() < ACTIVATION_MARGIN))
 }
 
-fn dense(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let layer = Dense {
-        activation: any_activation(rng),
-        use_bias: rng.random(),
-        ..Dense::new(rng.random_range(1..6))
+/// What is checked, by name.
+fn rows() -> Vec<(String, BoxedStrategy<Case>)> {
+    let layers = [
+        ("dense", dense()),
+        ("conv1d", conv1d()),
+        ("leaky_relu layer", leaky_relu_layer()),
+        ("reshape", reshape()),
+        ("flatten", flatten()),
+        ("lambda", lambda(select(EXPRESSIONS).prop_map(str::to_owned))),
+        ("lambda, random expressions", lambda(expression())),
+        ("sequential", sequential()),
+    ];
+    let losses = [
+        ("binary_crossentropy", binary_crossentropy(false, 0.05..0.95)),
+        ("binary_crossentropy, logits", binary_crossentropy(true, -3.0..3.0)),
+        ("binary_crossentropy, large logits", binary_crossentropy(true, -30.0..30.0)),
+        ("categorical_crossentropy", categorical_crossentropy(false, 0.1..1.0)),
+        ("categorical_crossentropy, logits", categorical_crossentropy(true, -5.0..5.0)),
+        ("mean_squared_error", loss(Just(Loss::MeanSquaredError), -2.0..2.0, number())),
+        ("mean_absolute_error", loss(Just(Loss::MeanAbsoluteError), -2.0..2.0, number())),
+        ("hinge", loss(Just(Loss::Hinge), -2.0..2.0, select(&[-1.0, 0.0, 1.0][..]).boxed())),
+    ];
+    let activations = activations().map(|(name, strategy)| (name, activation_layer(strategy)));
+    let named = |(name, strategy): (&str, _)| (name.to_owned(), strategy);
+    layers.into_iter().chain(activations).chain(losses).map(named).collect()
+}
+
+fn activations() -> [(&'static str, BoxedStrategy<Activation>); 9] {
+    let leaky_relu = (0.0..1.0).prop_map(|negative_slope| Activation::LeakyRelu { negative_slope });
+    [
+        ("linear", Just(Activation::Linear).boxed()),
+        ("relu", Just(Activation::Relu).boxed()),
+        ("leaky_relu", leaky_relu.boxed()),
+        ("elu", (0.1..2.0).prop_map(|alpha| Activation::Elu { alpha }).boxed()),
+        ("sigmoid", Just(Activation::Sigmoid).boxed()),
+        ("tanh", Just(Activation::Tanh).boxed()),
+        ("softplus", Just(Activation::Softplus).boxed()),
+        ("silu", Just(Activation::Silu).boxed()),
+        ("softmax", Just(Activation::Softmax).boxed()),
+    ]
+}
+
+fn any_activation() -> impl Strategy<Value = Activation> {
+    proptest::strategy::Union::new(activations().map(|(_, strategy)| strategy))
+}
+
+/// Activations without a kink, for layers that are not the last.
+fn smooth_activation() -> impl Strategy<Value = Activation> {
+    use Activation::{Linear, Sigmoid, Silu, Softmax, Softplus, Tanh};
+    select(&[Linear, Sigmoid, Tanh, Softplus, Silu, Softmax][..])
+}
+
+/// Sizes of as many axes.
+fn sizes(axes: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<usize>> {
+    vec(1..6_usize, axes)
+}
+
+/// Draws parameters and a batch of inputs for layers that take rows of a shape.
+fn stack(drawn: impl Strategy<Value = (Vec<usize>, Vec<LayerConfig>)> + 'static) -> BoxedStrategy<Case> {
+    let with_values = |((row, layers), batch): ((Vec<usize>, Vec<LayerConfig>), usize)| {
+        let network = network(&row, &layers).unwrap();
+        let parameters: usize = network.parameters().iter().map(|p| p.value.shape().len()).sum();
+        let inputs = batch * network.input_shape().len();
+        (Just((row, layers)), vec(-1.0..1.0, parameters), vec(-2.0..2.0, inputs), any::<u64>())
     };
-    let features = rng.random_range(1..6);
-    let layers = [LayerConfig::Dense(layer)];
-    if rng.random() { check(rng, [features], &layers) } else { check(rng, [2, features], &layers) }
+    let case =
+        |((row, layers), parameters, input, seed)| Case::Layers { row, layers, parameters, input, seed };
+    (drawn, 1..5_usize).prop_flat_map(with_values).prop_map(case).boxed()
 }
 
-fn conv1d(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let layer = Conv1D {
-        strides: rng.random_range(1..5),
-        dilation_rate: rng.random_range(1..4),
-        padding: if rng.random() { Padding::Same } else { Padding::Valid },
-        activation: any_activation(rng),
-        use_bias: rng.random(),
-        ..Conv1D::new(rng.random_range(1..4), rng.random_range(1..6))
-    };
-    let reach = layer.dilation_rate * (layer.kernel_size - 1) + 1;
-    let least = if layer.padding == Padding::Same { 1 } else { reach };
-    let (steps, channels) = (least + rng.random_range(0..5), rng.random_range(1..4));
-    check(rng, [steps, channels], &[LayerConfig::Conv1D(layer)])
+fn dense() -> BoxedStrategy<Case> {
+    let drawn = (sizes(1..=2), 1..8_usize, any_activation(), any::<bool>());
+    stack(drawn.prop_map(|(row, units, activation, use_bias)| {
+        (row, vec![LayerConfig::Dense(Dense { activation, use_bias, ..Dense::new(units) })])
+    }))
 }
 
-fn activation(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let (activation, features) = (any_activation(rng), rng.random_range(1..7));
-    check(rng, [features], &[LayerConfig::Activation(ActivationLayer { activation })])
+fn conv1d() -> BoxedStrategy<Case> {
+    let kernel = (1..6_usize, 1..5_usize, 1..4_usize, select(&[Padding::Valid, Padding::Same][..]));
+    let others = (0..7_usize, 1..5_usize, 1..5_usize, any_activation(), any::<bool>());
+    stack((kernel, others).prop_map(|(kernel, (more_steps, channels, filters, activation, use_bias))| {
+        let (kernel_size, strides, dilation_rate, padding) = kernel;
+        let reach = if padding == Padding::Same { 1 } else { dilation_rate * (kernel_size - 1) + 1 };
+        let layer = Conv1D {
+            strides,
+            dilation_rate,
+            padding,
+            activation,
+            use_bias,
+            ..Conv1D::new(filters, kernel_size)
+        };
+        (vec![reach + more_steps, channels], vec![LayerConfig::Conv1D(layer)])
+    }))
 }
 
-fn leaky_relu(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let layer = LeakyReLU { negative_slope: rng.random_range(0.0..1.0) };
-    let features = rng.random_range(1..7);
-    check(rng, [features], &[LayerConfig::LeakyRelu(layer)])
+fn activation_layer(activation: BoxedStrategy<Activation>) -> BoxedStrategy<Case> {
+    stack(
+        (sizes(1..=2), activation).prop_map(|(row, activation)| {
+            (row, vec![LayerConfig::Activation(ActivationLayer { activation })])
+        }),
+    )
 }
 
-fn reshape(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let [a, b] = [rng.random_range(1..4), rng.random_range(1..4)];
-    check(rng, [a * b], &[LayerConfig::Reshape(Reshape { target_shape: vec![a, 1, b] })])
+fn leaky_relu_layer() -> BoxedStrategy<Case> {
+    stack(
+        (sizes(1..=2), 0.0..1.0).prop_map(|(row, negative_slope)| {
+            (row, vec![LayerConfig::LeakyRelu(LeakyReLU { negative_slope })])
+        }),
+    )
 }
 
-fn flatten(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let [a, b] = [rng.random_range(1..4), rng.random_range(1..4)];
-    check(rng, [a, b], &[LayerConfig::Flatten(Flatten {})])
+fn reshape() -> BoxedStrategy<Case> {
+    stack(sizes(2..=3).prop_map(|target_shape| {
+        (vec![target_shape.iter().product()], vec![LayerConfig::Reshape(Reshape { target_shape })])
+    }))
+}
+
+fn flatten() -> BoxedStrategy<Case> {
+    stack(sizes(1..=3).prop_map(|row| (row, vec![LayerConfig::Flatten(Flatten {})])))
 }
 
 /// Expressions that between them use all that there is, with no kink and nothing undefined for x in [-2, 2].
 const EXPRESSIONS: &[&str] = &[
-    "concat([x, square(x - mean(x, axis=1)), sin(x) * cos(x)], axis=-1)",
+    "concat([x, square(x - mean(x, axis=1))], axis=1)",
+    "concat([x, square(x - mean(x, axis=2)), sin(x) * cos(x)], axis=-1)",
     "exp(-x^2 / 2) - tanh(x) / (1 + sigmoid(x))",
     "sqrt(x + 3) * log(x + 3) + (x + 3)^-1.5",
     "softplus(x) + silu(x) - sum(x, axis=-1) * mean(x, axis=1)",
     "mean(x, axis=1) - sum(square(x), axis=2) * x",
     "concat([x, mean(x, axis=1)], axis=1) * 0.5 - 2",
-    "relu(x + 3) * abs(x - 3) + relu(x - 3)",
+    "relu(x + 3) * abs(x - 3) + relu(x - 3) + x * abs(x + 3)",
     "x^3 - (-x)^2 + 2 * (x - 1) / (4 - x)",
 ];
 
-fn lambda(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let layer = Lambda::new(EXPRESSIONS[rng.random_range(0..EXPRESSIONS.len())])?;
-    let [steps, channels] = [rng.random_range(1..4), rng.random_range(1..4)];
-    check(rng, [steps, channels], &[LayerConfig::Lambda(layer)])
+fn lambda(expression: impl Strategy<Value = String> + 'static) -> BoxedStrategy<Case> {
+    stack(
+        (sizes(2), expression).prop_map(|(row, expression)| {
+            (row, vec![LayerConfig::Lambda(Lambda::new(&expression).unwrap())])
+        }),
+    )
 }
 
-fn add_decorate(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let layer = Lambda::new("concat([x, square(x - mean(x, axis=1))], axis=1)")?;
-    let features = rng.random_range(1..9);
-    check(rng, [features], &[LayerConfig::Lambda(layer)])
+/// Expressions put together at random from what is smooth and of moderate size.
+fn expression() -> impl Strategy<Value = String> {
+    const UNARY: &[&str] = &[
+        "(-@)",
+        "sin(@)",
+        "cos(@)",
+        "tanh(@)",
+        "sigmoid(@)",
+        "softplus(@)",
+        "silu(@)",
+        "square(tanh(@))",
+        "exp(sin(@))",
+        "sqrt(square(@) + 1)",
+        "log(square(@) + 2)",
+        "(square(@) + 1)^-1.5",
+        "mean(@, axis=1)",
+        "mean(@, axis=-1)",
+        "sum(@, axis=2)",
+    ];
+    const BINARY: &[&str] = &["(@ + $)", "(@ - $)", "(@ * $)", "(@ / (square($) + 1))"];
+    const ROOTS: &[&str] = &[
+        "x + @",
+        "mean(x * @, axis=1)",
+        "sum(x - @, axis=2)",
+        "concat([x, x * @], axis=1)",
+        "concat([@ + x, x, sum(x, axis=2)], axis=-1)",
+    ];
+    let leaf = select(&["x", "x", "x", "0.5", "1.5"][..]).prop_map(str::to_owned);
+    let inner = leaf.prop_recursive(3, 12, 2, |inner| {
+        let unary = (select(UNARY), inner.clone()).prop_map(|(text, a)| text.replace('@', &a));
+        let binary = (select(BINARY), inner.clone(), inner)
+            .prop_map(|(text, a, b)| text.replace('@', &a).replace('$', &b));
+        prop_oneof![unary, binary]
+    });
+    (select(ROOTS), inner).prop_map(|(root, a)| root.replace('@', &a))
 }
 
 /// Layers of all kinds, nested, without kinks inside.
-fn sequential(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let features = rng.random_range(1..5);
-    let inner = vec![
-        LayerConfig::Reshape(Reshape { target_shape: vec![2 * features, 1] }),
-        LayerConfig::Conv1D(Conv1D {
-            activation: Activation::Sigmoid,
-            ..Conv1D::new(3, rng.random_range(1..3))
-        }),
-        LayerConfig::Sequential { layers: vec![LayerConfig::Flatten(Flatten {})] },
-    ];
-    let layers = [
-        LayerConfig::Lambda(Lambda::new("concat([x, square(x - mean(x, axis=1))], axis=1)")?),
-        LayerConfig::Sequential { layers: inner },
-        LayerConfig::Dense(Dense { activation: Activation::Tanh, ..Dense::new(rng.random_range(1..4)) }),
-        LayerConfig::Dense(Dense { activation: any_activation(rng), ..Dense::new(2) }),
-    ];
-    check(rng, [features], &layers)
+fn sequential() -> BoxedStrategy<Case> {
+    let dense = |units: std::ops::Range<usize>| {
+        (units, smooth_activation())
+            .prop_map(|(units, activation)| LayerConfig::Dense(Dense { activation, ..Dense::new(units) }))
+    };
+    let last =
+        any_activation().prop_map(|activation| LayerConfig::Dense(Dense { activation, ..Dense::new(2) }));
+    let drawn = (1..5_usize, 1..3_usize, smooth_activation(), vec(dense(1..4), 0..3), last);
+    stack(drawn.prop_map(|(features, kernel_size, activation, dense, last)| {
+        let inner = vec![
+            LayerConfig::Reshape(Reshape { target_shape: vec![2 * features, 1] }),
+            LayerConfig::Conv1D(Conv1D { activation, ..Conv1D::new(3, kernel_size) }),
+            LayerConfig::Sequential { layers: vec![LayerConfig::Flatten(Flatten {})] },
+        ];
+        let lambda = Lambda::new("concat([x, square(x - mean(x, axis=1))], axis=1)").unwrap();
+        let layers = vec![
+            LayerConfig::Lambda(lambda),
+            LayerConfig::Sequential { layers: inner },
+            LayerConfig::Sequential { layers: dense },
+            last,
+        ];
+        (vec![features], layers)
+    }))
 }
 
-fn rows_and_columns(rng: &mut ChaCha8Rng) -> [usize; 2] {
-    [rng.random_range(1..5), rng.random_range(1..5)]
-}
+type Range = std::ops::Range<f64>;
 
-fn smoothing(rng: &mut ChaCha8Rng) -> f64 {
-    if rng.random() { 0.0 } else { rng.random_range(0.0..1.0) }
-}
-
-/// Checks a loss unless predictions and targets are `bad` together.
+/// Draws predictions from a range, and targets, for a loss.
 fn loss(
-    rng: &mut ChaCha8Rng,
-    loss: Loss,
-    predictions: (f64, f64),
-    targets: (f64, f64),
-    bad: impl Fn(f64, f64) -> bool,
-) -> nn::Result<Option<Report>> {
-    let shape = rows_and_columns(rng);
-    let prediction = draw(rng, shape, predictions.0, predictions.1);
-    let mut target = draw(rng, shape, targets.0, targets.1);
-    if rng.random() {
-        target.data_mut().iter_mut().for_each(|t| *t = t.round());
-    }
-    if prediction.data().iter().zip(target.data()).any(|(&p, &t)| bad(p, t)) {
-        return Ok(None);
-    }
-    check_loss(loss, &prediction, target.view()).map(Some)
+    loss: impl Strategy<Value = Loss> + 'static,
+    predictions: Range,
+    target: BoxedStrategy<f64>,
+) -> BoxedStrategy<Case> {
+    let with_values = move |(loss, shape): (Loss, Vec<usize>)| {
+        let count: usize = shape.iter().product();
+        (Just((loss, shape)), vec(predictions.clone(), count), vec(target.clone(), count))
+    };
+    let case = |((loss, shape), prediction, target): ((Loss, Vec<usize>), _, _)| {
+        let tensor = |data| Tensor::from_vec(Shape::new(&shape).unwrap(), data).unwrap();
+        Case::Loss { loss, prediction: tensor(prediction), target: tensor(target) }
+    };
+    (loss, sizes(2..=3)).prop_flat_map(with_values).prop_map(case).boxed()
 }
 
-fn binary_crossentropy(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let label_smoothing = smoothing(rng);
-    let kind = Loss::BinaryCrossentropy { from_logits: false, label_smoothing };
-    loss(rng, kind, (0.05, 0.95), (0.0, 1.0), |_, _| false)
+fn number() -> BoxedStrategy<f64> {
+    (-2.0..2.0).boxed()
 }
 
-fn binary_crossentropy_logits(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let label_smoothing = smoothing(rng);
-    let kind = Loss::BinaryCrossentropy { from_logits: true, label_smoothing };
-    let reach = if rng.random() { 3.0 } else { 30.0 };
-    loss(rng, kind, (-reach, reach), (0.0, 1.0), |_, _| false)
+/// 0, 1, or between.
+fn probability() -> BoxedStrategy<f64> {
+    prop_oneof![Just(0.0), Just(1.0), 0.0..1.0].boxed()
 }
 
-fn categorical_crossentropy(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let label_smoothing = smoothing(rng);
-    let kind = Loss::CategoricalCrossentropy { from_logits: false, label_smoothing };
-    loss(rng, kind, (0.1, 1.0), (0.0, 1.0), |_, _| false)
+/// None, or from all that there is.
+fn label_smoothing() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), 0.0..1.0]
 }
 
-fn categorical_crossentropy_logits(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    let label_smoothing = smoothing(rng);
-    let kind = Loss::CategoricalCrossentropy { from_logits: true, label_smoothing };
-    loss(rng, kind, (-5.0, 5.0), (0.0, 1.0), |_, _| false)
+fn binary_crossentropy(from_logits: bool, predictions: Range) -> BoxedStrategy<Case> {
+    let kind = move |label_smoothing| Loss::BinaryCrossentropy { from_logits, label_smoothing };
+    loss(label_smoothing().prop_map(kind), predictions, probability())
 }
 
-fn mean_squared_error(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    loss(rng, Loss::MeanSquaredError, (-2.0, 2.0), (-2.0, 2.0), |_, _| false)
-}
-
-fn mean_absolute_error(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    loss(rng, Loss::MeanAbsoluteError, (-2.0, 2.0), (-2.0, 2.0), |p, t| (p - t).abs() < MARGIN)
-}
-
-fn hinge(rng: &mut ChaCha8Rng) -> nn::Result<Option<Report>> {
-    loss(rng, Loss::Hinge, (-2.0, 2.0), (-1.0, 1.0), |p, t| {
-        let t = if t == 0.0 { -1.0 } else { t };
-        (1.0 - t * p).abs() < MARGIN
-    })
+fn categorical_crossentropy(from_logits: bool, predictions: Range) -> BoxedStrategy<Case> {
+    let kind = move |label_smoothing| Loss::CategoricalCrossentropy { from_logits, label_smoothing };
+    loss(label_smoothing().prop_map(kind), predictions, probability())
 }

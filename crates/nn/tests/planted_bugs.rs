@@ -1,9 +1,9 @@
 //! Wrong gradients, planted one at a time, and each caught by the gradient check.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use nn::gradcheck::{TOLERANCE, check_layer};
-use nn::layers::{Conv1D, Dense};
+use nn::gradcheck::{TOLERANCE, check_layer, check_network};
+use nn::layers::{Conv1D, Dense, Sequential};
 use nn::{
     Activation, Error, Layer, Network, Parameter, ParameterSpec, Result, Shape, Tensor, View, Wanted,
     Workspace,
@@ -11,11 +11,14 @@ use nn::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+/// Given the parameters and the gradient of the output: changes the gradients of the parameters or the input.
+type Spoil = fn(&[Parameter<f64>], View<'_, f64>, &mut [Tensor<f64>], &mut Tensor<f64>);
+
 /// A layer whose gradients are spoiled after the right layer inside has computed them.
 #[derive(Debug)]
 struct Spoiled<L> {
     inner: L,
-    spoil: fn(&[Parameter<f64>], View<'_, f64>, &mut [Tensor<f64>], &mut Tensor<f64>),
+    spoil: Spoil,
     /// The layer whose backward is used in the place of the inner one's.
     backward: Option<L>,
 }
@@ -50,17 +53,14 @@ impl<L: Layer<f64>> Layer<f64> for Spoiled<L> {
         gradients: &mut [Tensor<f64>],
         workspace: &mut Workspace<f64>,
     ) -> Result<()> {
-        let layer = self.backward.as_ref().unwrap_or(&self.inner);
-        let mut own = Workspace::default();
-        let workspace = if self.backward.is_some() {
-            layer.forward(parameters, input, &mut own)?;
-            layer.backward(parameters, input, grad_output, wanted, gradients, &mut own)?;
+        if let Some(wrong) = &self.backward {
+            let mut own = Workspace::default();
+            wrong.forward(parameters, input, &mut own)?;
+            wrong.backward(parameters, input, grad_output, wanted, gradients, &mut own)?;
             workspace.grad_input = own.grad_input;
-            workspace
         } else {
-            layer.backward(parameters, input, grad_output, wanted, gradients, workspace)?;
-            workspace
-        };
+            self.inner.backward(parameters, input, grad_output, wanted, gradients, workspace)?;
+        }
         (self.spoil)(parameters, grad_output, gradients, &mut workspace.grad_input);
         Ok(())
     }
@@ -86,9 +86,16 @@ fn caught<L: Layer<f64> + Clone + 'static>(
     assert!(report.worst <= TOLERANCE);
 
     let error = check_layer(&spoiled, network.parameters(), &input, rng).unwrap_err();
-    let Error::Gradient { tensor: found, relative_error, .. } = &error else { panic!("{error}") };
+    let Error::Gradient { tensor: found, index, analytic, numeric, relative_error } = &error else {
+        panic!("{error}")
+    };
     assert_eq!(found, tensor);
     assert!(*relative_error > TOLERANCE);
+    let text = format!(
+        "gradient of {tensor} at {index:?}: backward gives {analytic:e}, finite differences {numeric:e}, \
+         relative error {relative_error:e}"
+    );
+    assert_eq!(error.to_string(), text);
 
     spoiled.spoil = |_, _, _, _| {};
     spoiled.backward = None;
@@ -99,9 +106,7 @@ fn dense() -> Dense {
     Dense { activation: Activation::Tanh, ..Dense::new(3) }
 }
 
-fn spoiled_dense(
-    spoil: fn(&[Parameter<f64>], View<'_, f64>, &mut [Tensor<f64>], &mut Tensor<f64>),
-) -> Spoiled<Dense> {
+fn spoiled_dense(spoil: Spoil) -> Spoiled<Dense> {
     Spoiled { inner: dense(), spoil, backward: None }
 }
 
@@ -149,12 +154,33 @@ fn a_mean_in_the_place_of_a_sum_is_caught() {
 }
 
 #[test]
+fn a_gradient_that_is_no_number_is_caught() {
+    caught(dense(), [4], spoiled_dense(|_, _, gradients, _| gradients[0].fill(f64::NAN)), "dense, kernel");
+    caught(
+        dense(),
+        [4],
+        spoiled_dense(|_, _, _, grad_input| grad_input.data_mut()[7] = f64::NAN),
+        "dense, input",
+    );
+}
+
+#[test]
 fn a_stride_off_by_one_is_caught() {
     // Strides 2 and 3 give as many output steps here.
     let layer = Conv1D { strides: 3, ..Conv1D::new(2, 2) };
     let wrong = Conv1D { strides: 2, ..layer.clone() };
     let spoiled = Spoiled { inner: layer.clone(), spoil: |_, _, _, _| {}, backward: Some(wrong) };
     caught(layer, [5, 2], spoiled, "conv1d, input");
+}
+
+#[test]
+fn in_a_network_the_failure_names_the_layer() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let spoiled = spoiled_dense(|_, _, gradients, _| scale(&mut gradients[0], -1.0));
+    let inner = Sequential::new(vec![Box::new(dense()), Box::new(spoiled)]);
+    let network = Network::<f64>::new([3], vec![Box::new(inner)], rng).unwrap();
+    let error = check_network(&network, &Tensor::full([1, 3], 0.5), rng).unwrap_err().to_string();
+    assert!(error.starts_with("gradient of dense, 1.kernel at [0, "), "{error}");
 }
 
 #[test]

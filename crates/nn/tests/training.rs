@@ -1,6 +1,6 @@
 //! Networks and models: what learns, what stays, what is saved, and what is refused.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nn::layers::{Dense, LayerConfig, Sequential};
 use nn::{Activation, Error, Fit, Layer, Loss, Model, Network, Optimizer, Scalar, Tensor, Wanted, Workspace};
@@ -139,6 +139,7 @@ fn weights_survive_a_round_trip() {
         assert_ne!(saved.parameters(), loaded.parameters());
         loaded.load_safetensors(&saved.to_safetensors().unwrap()).unwrap();
         assert_eq!(saved.parameters(), loaded.parameters());
+        assert_eq!(saved.to_safetensors().unwrap(), loaded.to_safetensors().unwrap(), "bit for bit");
     }
     check::<f32>();
     check::<f64>();
@@ -217,11 +218,23 @@ fn configurations_are_strict() {
     }
     for text in [
         r#"{"layer": "dense", "units": 2, "unit": 3}"#,
+        r#"{"layer": "conv1d", "filters": 2, "kernel_size": 2, "stride": 1}"#,
+        r#"{"layer": "activation", "activation": "relu", "slope": 1}"#,
+        r#"{"layer": "leaky_relu", "alpha": 1}"#,
+        r#"{"layer": "reshape", "target_shape": [1], "shape": [1]}"#,
+        r#"{"layer": "lambda", "expression": "x", "axis": 1}"#,
+        r#"{"layer": "sequential", "layers": [], "name": "a"}"#,
+        r#"{"layer": "sequential", "layers": [{"layer": "flatten", "axis": 1}]}"#,
         r#"{"layer": "flatten", "units": 2}"#,
+        r#"{"layer": "dense", "units": 2, "activation": {"elu": {"alpha": 1, "beta": 2}}}"#,
+        r#"{"layer": "dense", "units": 2, "activation": {"relu": {}}}"#,
         r#"{"layer": "dens", "units": 2}"#,
         r#"{"layer": "dense", "units": 2, "activation": "rellu"}"#,
         r#"{"layer": "dense"}"#,
     ] {
         assert!(parse(text).is_err(), "{text}");
     }
+    let error = parse(r#"{"layer": "dense", "units": 2, "activation": "rellu"}"#).unwrap_err().to_string();
+    let names = "linear, relu, leaky_relu, elu, sigmoid, tanh, softplus, silu or softmax";
+    assert!(error.contains(names), "{error}");
 }

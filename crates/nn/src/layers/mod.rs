@@ -24,7 +24,7 @@ use crate::{Layer, Result};
 /// A layer as data: `{ layer = "dense", units = 50, activation = "relu" }` in TOML, with the names and
 /// arguments of Keras in snake case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "layer", rename_all = "snake_case")]
+#[serde(tag = "layer", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LayerConfig {
     /// [`Dense`].
     Dense(Dense),

@@ -1,0 +1,388 @@
+//! Whole runs: the same configuration gives the same bytes, also after a checkpoint, and broken ones are refused.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use gan::{Config, Error, Session};
+use nn::weights::Reader;
+use tensor_ops::{DType, Scalar, Tensor, with_threads};
+
+/// A run of 7 epochs in stages of 3, on rows of 4 numbers.
+const SMALL: &str = r#"
+[data]
+kind = "normal"
+mean = 4.0
+std = 1.25
+
+[latent]
+distribution = "uniform"
+low = 0.0
+high = 1.0
+dim = 3
+
+[generator]
+input = [3]
+layers = [
+    { layer = "dense", units = 8, activation = "relu" },
+    { layer = "dense", units = 4 },
+]
+
+[discriminator]
+input = [4]
+layers = [
+    { layer = "lambda", expression = "concat([x, square(x - mean(x, axis=1))], axis=1)" },
+    { layer = "dense", units = 8, activation = "tanh" },
+    { layer = "dense", units = 1, activation = "sigmoid" },
+]
+
+[train]
+seed = 5
+batch = 1
+epochs = 7
+stage = 3
+generator_steps = 2
+
+[evaluate]
+rows = 6
+"#;
+
+fn config(overrides: &[&str]) -> Config {
+    let overrides: Vec<String> = overrides.iter().map(|&setting| setting.to_owned()).collect();
+    Config::parse(SMALL, &overrides).unwrap()
+}
+
+fn session<T: Scalar>(overrides: &[&str]) -> Session<T> {
+    Session::new(config(overrides)).unwrap()
+}
+
+/// Runs to the end. The result of each stage, as text that tells any two numbers apart.
+fn finish<T: Scalar>(session: &mut Session<T>) -> Vec<String> {
+    let mut stages = Vec::new();
+    loop {
+        if session.stage_is_due() {
+            stages.push(format!("{:?}", session.finish_stage().unwrap()));
+        }
+        if session.is_done() {
+            return stages;
+        }
+        session.run_epoch().unwrap();
+    }
+}
+
+/// The stages and the last checkpoint of a run.
+fn run<T: Scalar>(overrides: &[&str]) -> (Vec<String>, Vec<u8>) {
+    let mut session = session::<T>(overrides);
+    (finish(&mut session), session.to_checkpoint().unwrap())
+}
+
+/// Checks that a run gives the same on one, two and four threads, and without being told how many.
+#[track_caller]
+fn check_threads<T: Scalar>(overrides: &[&str]) {
+    let expected = run::<T>(overrides);
+    assert_eq!(expected.0.len(), config(overrides).stages() as usize);
+    for threads in [1, 2, 4] {
+        let found = with_threads(threads, || run::<T>(overrides)).unwrap();
+        assert!(found == expected, "another result on {threads} threads");
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes_at_batch_1() {
+    check_threads::<f32>(&[]);
+    check_threads::<f64>(&["train.precision=f64"]);
+}
+
+/// The products of 300 rows of 60 numbers with G's kernel of 60 x 64 are large enough to be shared, in blocks with a
+/// tail.
+const WIDE: [&str; 8] = [
+    "train.batch=300",
+    "train.epochs=3",
+    "train.stage=2",
+    "evaluate.rows=301",
+    "generator.input=[60]",
+    "latent.dim=60",
+    "generator.layers.0.units=64",
+    "discriminator.layers.1.units=61",
+];
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes_at_batch_300() {
+    check_threads::<f32>(&WIDE);
+    let mut wide = WIDE.to_vec();
+    wide.push("train.precision=f64");
+    check_threads::<f64>(&wide);
+}
+
+#[test]
+fn convolutions_give_the_same_bytes_on_any_number_of_threads() {
+    let layers = "generator.layers=[{ layer = \"reshape\", target_shape = [4, 1] }, \
+                  { layer = \"conv1d\", filters = 40, kernel_size = 3, padding = \"same\", activation = \"relu\" }, \
+                  { layer = \"conv1d\", filters = 1, kernel_size = 1 }, { layer = \"flatten\" }]";
+    let settings = ["train.batch=2500", "train.epochs=2", "generator.input=[4]", "latent.dim=4", layers];
+    check_threads::<f32>(&settings);
+}
+
+#[test]
+fn another_seed_gives_another_run() {
+    assert_ne!(run::<f32>(&["train.seed=6"]), run::<f32>(&[]));
+    assert_eq!(run::<f32>(&["train.seed=5"]), run::<f32>(&[]));
+}
+
+/// Stops after `epoch` epochs, goes on in a new session, and checks that nothing shows it.
+#[track_caller]
+fn check_resume<T: Scalar>(overrides: &[&str], epoch: u64, finish_stage_first: bool) {
+    let (expected, last) = run::<T>(overrides);
+    let mut first = session::<T>(overrides);
+    let mut stages = Vec::new();
+    while first.epoch() < epoch {
+        if first.stage_is_due() {
+            stages.push(format!("{:?}", first.finish_stage().unwrap()));
+        }
+        first.run_epoch().unwrap();
+    }
+    if finish_stage_first && first.stage_is_due() {
+        stages.push(format!("{:?}", first.finish_stage().unwrap()));
+    }
+    let bytes = first.to_checkpoint().unwrap();
+
+    let mut second = session::<T>(overrides);
+    second.restore(&bytes).unwrap();
+    assert_eq!(second.epoch(), epoch);
+    assert!(second.to_checkpoint().unwrap() == bytes, "another checkpoint right after epoch {epoch}");
+    stages.extend(finish(&mut second));
+    assert_eq!(stages, expected, "stopped after epoch {epoch}");
+    assert!(second.to_checkpoint().unwrap() == last, "another end after epoch {epoch}");
+}
+
+#[test]
+fn a_run_goes_on_from_any_epoch_as_if_it_had_never_stopped() {
+    for epoch in 0..=7 {
+        for finish_stage_first in [false, true] {
+            check_resume::<f32>(&[], epoch, finish_stage_first);
+            check_resume::<f64>(&["train.precision=f64", "train.batch=3"], epoch, finish_stage_first);
+        }
+    }
+}
+
+#[test]
+fn other_optimizers_and_normal_latents_go_on_too() {
+    let latent = "latent={ distribution = \"normal\", mean = 0.0, std = 1.0, dim = 3 }";
+    for optimizer in [
+        "{ kind = \"sgd\", learning_rate = 0.01, momentum = 0.9 }",
+        "{ kind = \"rmsprop\" }",
+        "{ kind = \"adamw\" }",
+        "{ kind = \"adam\", amsgrad = true }",
+    ] {
+        let setting = format!("optimizer.discriminator={optimizer}");
+        check_resume::<f32>(&[latent, &setting], 4, true);
+    }
+}
+
+/// A run may be made longer: only the number of epochs is new.
+#[test]
+fn a_finished_run_can_be_made_longer() {
+    let (_, bytes) = run::<f32>(&["train.epochs=6"]);
+    let mut longer = session::<f32>(&[]);
+    longer.restore(&bytes).unwrap();
+    finish(&mut longer);
+    assert!(longer.to_checkpoint().unwrap() == run::<f32>(&[]).1);
+}
+
+#[test]
+fn tensors_of_a_checkpoint_have_telling_names() {
+    let (_, bytes) = run::<f32>(&[]);
+    let mut expected = Vec::new();
+    for network in ["generator", "discriminator"] {
+        for parameter in ["0.kernel", "0.bias", "1.kernel", "1.bias"] {
+            expected.push(format!("{network}.{parameter}"));
+            for moment in ["first_moment", "second_moment"] {
+                expected.push(format!("optimizer.{network}.{parameter}.{moment}"));
+            }
+        }
+    }
+    expected.sort();
+    let file = Reader::new(&bytes).unwrap();
+    let found: Vec<String> = file.tensors().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(found, expected);
+    assert!(file.tensors().iter().all(|(_, dtype, _)| dtype == "F32"));
+    let kernel: Tensor<f32> = file.any_tensor("generator.1.kernel").unwrap();
+    assert_eq!(kernel.shape(), [8, 4].into());
+}
+
+/// A session in the middle of a stage, and its checkpoint.
+fn halfway<T: Scalar>() -> (Session<T>, Vec<u8>) {
+    let precision = match T::DTYPE {
+        DType::F32 => "train.precision=f32",
+        DType::F64 => "train.precision=f64",
+    };
+    let mut session = session(&[precision]);
+    (0..2).for_each(|_| session.run_epoch().unwrap());
+    let bytes = session.to_checkpoint().unwrap();
+    (session, bytes)
+}
+
+/// Checks that bytes are refused, that nothing changed, and gives what was said, in one line.
+#[track_caller]
+fn refusal(bytes: &[u8]) -> String {
+    let (mut session, before) = halfway::<f32>();
+    let message = session.restore(bytes).unwrap_err().to_string();
+    assert!(session.to_checkpoint().unwrap() == before, "changed by what it refused: {message}");
+    assert!(!message.contains('\n'), "{message}");
+    message
+}
+
+#[test]
+fn a_checkpoint_that_was_cut_off_is_refused() {
+    let (_, bytes) = run::<f32>(&[]);
+    for length in [0, 1, 7, 8, 9, bytes.len() / 2, bytes.len() - 4, bytes.len() - 1] {
+        let message = refusal(&bytes[..length]);
+        let start = "checkpoint: weights: file: expected a whole safetensors file, found ";
+        assert!(message.starts_with(start), "{length}: {message}");
+    }
+    assert!(refusal(&[&bytes[..], &[0]].concat()).starts_with("checkpoint: weights: file: "));
+}
+
+/// Where in a checkpoint the run's place is written: numbers, one of which may turn into another.
+fn place_of_run(bytes: &[u8]) -> std::ops::Range<usize> {
+    let find =
+        |text: &[u8], from: usize| from + bytes[from..].windows(text.len()).position(|w| w == text).unwrap();
+    let start = find(b"\"gan\":\"", 0);
+    start..find(b"}\"", start)
+}
+
+#[test]
+fn a_checkpoint_with_any_byte_of_its_header_flipped_is_refused() {
+    let (_, bytes) = run::<f32>(&[]);
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let place = place_of_run(&bytes[..header]);
+    let (mut session, before) = halfway::<f32>();
+    // The header ends in spaces that align the numbers; they mean nothing.
+    let end = 1 + bytes[..header].iter().rposition(|&byte| byte == b'}').unwrap();
+    for at in (0..end).filter(|at| !place.contains(at)) {
+        let mut broken = bytes.clone();
+        broken[at] ^= 1;
+        assert!(session.restore(&broken).is_err(), "byte {at} of {header} flipped unseen");
+        assert!(session.to_checkpoint().unwrap() == before, "changed by a flip of byte {at}");
+    }
+}
+
+#[test]
+fn a_checkpoint_with_a_number_that_is_not_finite_is_refused() {
+    let (_, mut bytes) = run::<f32>(&[]);
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let message = refusal(&bytes);
+    assert!(message.ends_with("expected finite numbers, found NaN"), "{message}");
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    assert_eq!(
+        refusal(&run::<f32>(&["generator.layers.0.units=9"]).1),
+        "checkpoint: weights: generator.0.kernel: expected shape [3, 8], found [3, 9]"
+    );
+    assert_eq!(
+        refusal(&run::<f32>(&["discriminator.layers.1.units=9"]).1),
+        "checkpoint: weights: discriminator.0.kernel: expected shape [8, 8], found [8, 9]"
+    );
+    assert_eq!(
+        refusal(&run::<f32>(&["generator.layers.0.use_bias=false"]).1),
+        "checkpoint: weights: generator.0.bias: expected a tensor of this name, found none"
+    );
+    assert_eq!(
+        refusal(&run::<f32>(&["optimizer.generator={ kind = \"sgd\", learning_rate = 0.01 }"]).1),
+        "checkpoint: weights: optimizer.generator.0.kernel.first_moment: expected a tensor of this name, found none"
+    );
+    assert_eq!(
+        refusal(&run::<f64>(&["train.precision=f64"]).1),
+        "checkpoint: weights: generator.0.kernel: expected F32, found F64"
+    );
+    assert_eq!(
+        refusal(&run::<f32>(&["train.epochs=8"]).1),
+        "checkpoint: weights: metadata `gan`: expected at most 7 epochs, found 8"
+    );
+}
+
+#[test]
+fn a_file_of_weights_is_no_checkpoint() {
+    let (session, _) = halfway::<f32>();
+    assert_eq!(
+        refusal(&session.trainer().generator().to_safetensors().unwrap()),
+        "checkpoint: weights: metadata `gan`: expected the place of a run, found none"
+    );
+}
+
+#[test]
+fn samples_follow_from_their_seed_and_disturb_nothing() {
+    let (session, before) = halfway::<f32>();
+    let rows = session.sample(2_500, 7).unwrap();
+    assert_eq!(rows.shape(), [2_500, 4].into());
+    assert_eq!(session.sample(2_500, 7).unwrap(), rows);
+    assert_ne!(session.sample(2_500, 8).unwrap(), rows);
+    assert_eq!(session.sample(10, 7).unwrap().data(), &rows.data()[..40]);
+    assert_eq!(session.sample(0, 7).unwrap().shape(), [0, 4].into());
+    assert_eq!(session.evaluate(9, 3).unwrap(), session.evaluate(9, 3).unwrap());
+    assert!(session.to_checkpoint().unwrap() == before);
+}
+
+#[test]
+fn rows_are_generated_one_by_one_as_all_at_once() {
+    let (session, _) = halfway::<f64>();
+    let latent = Tensor::from_vec([3, 3], (0..9).map(f64::from).collect()).unwrap();
+    let all = session.generate(&latent).unwrap();
+    for row in 0..3 {
+        let one = session.generate(&latent.view().rows(row..row + 1).unwrap().to_tensor()).unwrap();
+        for (a, b) in one.data().iter().zip(&all.data()[4 * row..]) {
+            approx::assert_relative_eq!(a, b, max_relative = 1e-12);
+        }
+    }
+}
+
+#[test]
+fn latents_of_another_size_are_refused() {
+    let (session, _) = halfway::<f32>();
+    let said = |shape: &[usize]| {
+        let latent = Tensor::zeros(tensor_ops::Shape::new(shape).unwrap());
+        session.generate(&latent).unwrap_err().to_string()
+    };
+    assert_eq!(said(&[2, 4]), "latent: expected latents of 3 numbers each, found [2, 4]");
+    assert_eq!(said(&[2, 2]), "latent: expected latents of 3 numbers each, found [2, 2]");
+    assert_eq!(said(&[3]), "latent: expected latents of 3 numbers each, found [3]");
+    assert_eq!(said(&[]), "latent: expected latents of 3 numbers each, found []");
+    assert!(session.generate(&Tensor::zeros([2, 3])).is_ok());
+}
+
+/// The error of a run that leaves the numbers that f32 has.
+fn overflow(overrides: &[&str]) -> Error {
+    let mut session = session::<f32>(overrides);
+    loop {
+        if let Err(error) = session.run_epoch() {
+            return error;
+        }
+        assert!(!session.is_done(), "all epochs were finite");
+    }
+}
+
+#[test]
+fn a_run_that_overflows_stops_and_says_where() {
+    let error = overflow(&["optimizer.generator={ kind = \"sgd\", learning_rate = 1e30 }"]);
+    let message = error.to_string();
+    let Error::NotFinite { epoch, step, what, value } = error else { panic!("{message}") };
+    assert!((1..=7).contains(&epoch), "{message}");
+    assert!(["D step 1", "G step 1", "G step 2"].contains(&&*step), "{message}");
+    assert!(what == "D's loss" || what == "G's loss", "{message}");
+    let end = "expected a finite number; a lower learning rate may help";
+    assert_eq!(message, format!("epoch {epoch}, {step}: {what} is {value}: {end}"));
+}
+
+#[test]
+fn an_evaluation_that_overflows_says_so() {
+    let settings = [
+        "optimizer.generator={ kind = \"sgd\", learning_rate = 1e38 }",
+        "train.generator_steps=1",
+        "train.discriminator_steps=0",
+    ];
+    let mut session = session::<f32>(&settings);
+    session.run_epoch().unwrap();
+    let message = session.finish_stage().unwrap_err().to_string();
+    assert!(message.starts_with("epoch 1, evaluation: G's output is "), "{message}");
+}
