@@ -92,7 +92,7 @@ impl Activation {
             Self::Relu => map(input, output, |x| if x <= T::zero() { T::zero() } else { x }),
             Self::LeakyRelu { negative_slope } => {
                 let slope = T::from_f64(negative_slope);
-                map(input, output, |x| if x < T::zero() { slope * x } else { x });
+                map(input, output, |x| x * if x < T::zero() { slope } else { one });
             }
             Self::Elu { alpha } => {
                 let alpha = T::from_f64(alpha);
@@ -133,11 +133,11 @@ impl Activation {
             Self::Relu => zip(grad_output, output, grad_input, |g, y| if y > zero { g } else { zero })?,
             Self::LeakyRelu { negative_slope } => {
                 let slope = T::from_f64(negative_slope);
-                zip(grad_output, output, grad_input, |g, y| if y > zero { g } else { slope * g })?;
+                zip(grad_output, output, grad_input, |g, y| g * if y > zero { one } else { slope })?;
             }
             Self::Elu { alpha } => {
                 let alpha = T::from_f64(alpha);
-                zip(grad_output, output, grad_input, |g, y| if y > zero { g } else { g * (y + alpha) })?;
+                zip(grad_output, output, grad_input, |g, y| g * if y > zero { one } else { y + alpha })?;
             }
             Self::Sigmoid => zip(grad_output, output, grad_input, |g, y| g * (y * (one - y)))?,
             Self::Tanh => zip(grad_output, output, grad_input, |g, y| g * (one - y * y))?,
