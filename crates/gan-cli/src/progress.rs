@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use gan::{StageRecord, StageResult};
+use gan::{Comparison, StageRecord, StageResult};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::plot::{Series, terminal_histogram};
@@ -64,7 +64,7 @@ impl Progress {
             (Some(bar), Some(width)) if width >= HISTOGRAM_WIDTH => {
                 let fits = line.chars().count() < width;
                 let line = if fits { line } else { line.replace("  D loss", "\nD loss") };
-                bar.set_message(format!("{line}\n\n{}", histogram(result, width)));
+                bar.set_message(format!("{line}\n\n{}", histogram(&result.comparison, width)));
             }
             (Some(bar), _) => bar.set_message(line),
             _ => self.say(&line),
@@ -89,7 +89,7 @@ fn console_width() -> Option<usize> {
     terminal.is_term().then(|| usize::from(terminal.size().1))
 }
 
-fn histogram(result: &StageResult, width: usize) -> String {
+fn histogram(result: &Comparison, width: usize) -> String {
     let series = [
         Series { name: "real", values: &result.real },
         Series { name: "generated", values: result.generated.data() },

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gan::{Config, Evaluation, PRESETS, Precision, RunDirectory, StageResult};
+use gan::{Comparison, Config, Evaluation, PRESETS, Precision, RunDirectory};
 use nn::weights::Reader;
 use serde_json::json;
 use tensor_ops::Scalar;
@@ -14,28 +14,21 @@ use crate::train::{open_session, stage_histogram};
 use crate::{print, tell};
 
 /// What a run's generator makes now, compared with as many rows of data as the configuration says.
-fn evaluation_of(run: &RunDirectory, config: Config) -> Result<StageResult, Failure> {
+fn comparison_of(run: &RunDirectory, config: Config) -> Result<Comparison, Failure> {
     match config.train.precision {
         Precision::F32 => compare::<f32>(run, config),
         Precision::F64 => compare::<f64>(run, config),
     }
 }
 
-fn compare<T: Scalar>(run: &RunDirectory, config: Config) -> Result<StageResult, Failure> {
+fn compare<T: Scalar>(run: &RunDirectory, config: Config) -> Result<Comparison, Failure> {
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
-    let session = open_session::<T>(run, config)?;
-    let (real, latent, generated) = session.evaluate(rows, seed).map_err(Failure::running)?;
-    let evaluation = Evaluation::new(&real, generated.data());
-    let last = run.records().map_err(Failure::input)?.pop();
-    let (d_loss, d_accuracy, g_loss) = last
-        .map_or((f64::NAN, f64::NAN, f64::NAN), |record| (record.d_loss, record.d_accuracy, record.g_loss));
-    let (epoch, stage) = (session.epoch(), last.map_or(0, |record| record.stage));
-    Ok(StageResult { stage, epoch, d_loss, d_accuracy, g_loss, evaluation, real, generated, latent })
+    open_session::<T>(run, config)?.evaluate(rows, seed).map_err(Failure::running)
 }
 
 pub(crate) fn evaluate(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
     let (run, config) = RunDirectory::open(path).map_err(Failure::input)?;
-    let result = evaluation_of(&run, config)?;
+    let result = comparison_of(&run, config)?;
     let evaluation = result.evaluation;
     if as_json {
         let mut object = json!({ "epoch": result.epoch, "numbers": result.real.len() });
@@ -67,7 +60,7 @@ pub(crate) fn plot(path: &Path, out: Option<PathBuf>) -> Result<ExitCode, Failur
         let problem = "expected a name that ends in .svg or .png";
         return Err(Failure::input(format!("--out {}: {problem}", out.display())));
     }
-    let result = evaluation_of(&run, config)?;
+    let result = comparison_of(&run, config)?;
     let out = match out {
         Some(out) => out,
         None => run.file_in("plots", "histogram.png").map_err(Failure::running)?,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gan::{Config, Precision, RunDirectory, Session, StageRecord, StageResult};
+use gan::{Comparison, Config, Precision, RunDirectory, Session, StageRecord, StageResult};
 use tensor_ops::{Scalar, with_threads};
 
 use crate::arguments::{ResumeArguments, Running, TrainArguments, interrupted};
@@ -162,7 +162,7 @@ impl<T: Scalar> Journey<T> {
                 let record = StageRecord::new(&result, self.seconds, self.train_seconds);
                 self.keep_stage(&result, &record)?;
                 progress.stage(&result, &record, stages);
-                last = Some(result);
+                last = Some(result.comparison);
                 trained_from = Instant::now();
             }
         }
@@ -179,12 +179,12 @@ impl<T: Scalar> Journey<T> {
         if output.stage_plots {
             for ending in ["png", "svg"] {
                 let path = self.run.file_in("plots", &format!("{stage}.{ending}"))?;
-                stage_histogram(&path, result)?;
+                stage_histogram(&path, &result.comparison)?;
             }
         }
         if output.stage_samples {
             let path = self.run.file_in("samples", &format!("{stage}.csv"))?;
-            gan::write_atomically(&path, csv(&result.generated).as_bytes())?;
+            gan::write_atomically(&path, csv(&result.comparison.generated).as_bytes())?;
         }
         self.run.append_record(record)?;
         self.save()
@@ -195,7 +195,7 @@ impl<T: Scalar> Journey<T> {
         self.run.save_checkpoint(self.session.epoch(), &self.session.to_checkpoint()?, keep)
     }
 
-    fn write_plots(&self, result: &StageResult) -> gan::Result<()> {
+    fn write_plots(&self, result: &Comparison) -> gan::Result<()> {
         for ending in ["png", "svg"] {
             stage_histogram(&self.run.file_in("plots", &format!("histogram.{ending}"))?, result)?;
         }
@@ -218,7 +218,7 @@ impl<T: Scalar> Journey<T> {
 }
 
 /// The picture of a stage: real, generated and input numbers.
-pub(crate) fn stage_histogram(path: &Path, result: &StageResult) -> gan::Result<()> {
+pub(crate) fn stage_histogram(path: &Path, result: &Comparison) -> gan::Result<()> {
     let evaluation = result.evaluation;
     let title = format!(
         "Epoch {}: KS {:.3}, Wasserstein-1 {:.3}",

@@ -35,5 +35,5 @@ pub use data::{Data, Distribution, Latent};
 pub use error::{Error, Result};
 pub use evaluate::Evaluation;
 pub use run::{RunDirectory, StageRecord, write_atomically};
-pub use session::{Session, StageResult};
+pub use session::{Comparison, Session, StageResult};
 pub use trainer::{Combined, Learner, StepScore, Trainer};

@@ -50,10 +50,10 @@ impl StageRecord {
     /// The record of a stage that ended after so many seconds, so many of them of training.
     #[must_use]
     pub fn new(result: &StageResult, seconds: f64, train_seconds: f64) -> Self {
-        let evaluation = result.evaluation;
+        let evaluation = result.comparison.evaluation;
         Self {
             stage: result.stage,
-            epoch: result.epoch,
+            epoch: result.comparison.epoch,
             seconds,
             train_seconds,
             d_loss: result.d_loss,

@@ -41,14 +41,21 @@ pub struct Session<T> {
 pub struct StageResult {
     /// The stage's number, from 1.
     pub stage: u64,
-    /// The epochs done so far.
-    pub epoch: u64,
     /// D's mean loss over the stage's steps, each taken before its update.
     pub d_loss: f64,
     /// D's mean accuracy over the stage's steps, from 0 to 1.
     pub d_accuracy: f64,
     /// G's mean loss over the stage's steps.
     pub g_loss: f64,
+    /// What G makes at the end of the stage.
+    pub comparison: Comparison,
+}
+
+/// What G makes, beside real data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// The epochs that G had learned.
+    pub epoch: u64,
     /// Generated against real numbers.
     pub evaluation: Evaluation,
     /// The real numbers.
@@ -203,33 +210,28 @@ impl<T: Scalar> Session<T> {
     pub fn finish_stage(&mut self) -> Result<StageResult> {
         let rows = self.config.evaluate.rows;
         let mut evaluation_stream = self.evaluation_stream.clone();
-        let (real, latent, generated) = self.draw_samples(rows, &mut evaluation_stream)?;
+        let comparison = self.compare(rows, &mut evaluation_stream)?;
         self.evaluation_stream = evaluation_stream;
-        let evaluation = Evaluation::new(&real, generated.data());
         let StageSums { d_loss, d_accuracy, d_steps, g_loss, g_steps } = std::mem::take(&mut self.sums);
         let mean = |sum: f64, steps: u64| if steps == 0 { 0.0 } else { sum / steps as f64 };
         Ok(StageResult {
             stage: self.epoch.div_ceil(self.config.train.stage),
-            epoch: self.epoch,
             d_loss: mean(d_loss, d_steps),
             d_accuracy: mean(d_accuracy, d_steps),
             g_loss: mean(g_loss, g_steps),
-            evaluation,
-            real,
-            generated,
-            latent,
+            comparison,
         })
     }
 
-    /// Real numbers, latents, and what G makes of these, drawn anew from `seed`.
+    /// Compares what G makes with real data, all drawn anew from `seed`.
     ///
     /// # Errors
     /// [`Error::NotFinite`] where G's output is not finite.
-    pub fn evaluate(&self, rows: usize, seed: u64) -> Result<(Vec<f64>, Vec<f64>, Tensor<f64>)> {
-        self.draw_samples(rows, &mut stream(seed, EVALUATION_STREAM))
+    pub fn evaluate(&self, rows: usize, seed: u64) -> Result<Comparison> {
+        self.compare(rows, &mut stream(seed, EVALUATION_STREAM))
     }
 
-    fn draw_samples(&self, rows: usize, rng: &mut ChaCha8Rng) -> Result<(Vec<f64>, Vec<f64>, Tensor<f64>)> {
+    fn compare(&self, rows: usize, rng: &mut ChaCha8Rng) -> Result<Comparison> {
         let width = self.trainer.discriminator().input_shape().len();
         let mut real = vec![T::zero(); rows * width];
         self.config.data.distribution().fill(rng, &mut real);
@@ -240,8 +242,10 @@ impl<T: Scalar> Session<T> {
             let step = "evaluation".to_owned();
             return Err(Error::NotFinite { epoch: self.epoch, step, what: "G's output", value });
         }
-        let numbers = |values: &[T]| values.iter().map(|x| x.as_f64()).collect();
-        Ok((numbers(&real), numbers(latent.data()), generated))
+        let numbers = |values: &[T]| -> Vec<f64> { values.iter().map(|x| x.as_f64()).collect() };
+        let (real, latent) = (numbers(&real), numbers(latent.data()));
+        let evaluation = Evaluation::new(&real, generated.data());
+        Ok(Comparison { epoch: self.epoch, evaluation, real, generated, latent })
     }
 
     /// `count` rows from fresh latents.
