@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tensor_ops::{Result, Tensor, View, matmul, matmul_nt, matmul_tn};
+use tensor_ops::{Result, Tensor, View, add_matmul_tn, matmul, matmul_nt};
 
 /// Rows, inner size and columns: `[m, k, n]`.
 type Size = [usize; 3];
@@ -66,9 +66,21 @@ fn main() {
         .measurement_time(Duration::from_millis(600))
         .nresamples(10_000)
         .configure_from_args();
-    measure(&mut criterion, "matmul, FLOP", matmul, &FORWARD, |[m, k, n]| ([m, k], [k, n]));
-    measure(&mut criterion, "matmul_tn, FLOP", matmul_tn, &KERNELS, |[m, k, n]| ([k, m], [k, n]));
-    measure(&mut criterion, "matmul_nt, FLOP", matmul_nt, &INPUTS, |[m, k, n]| ([m, k], [n, k]));
+    measure(
+        &mut criterion,
+        "matmul, FLOP",
+        |a, b, c| matmul(a, b, c),
+        &FORWARD,
+        |[m, k, n]| ([m, k], [k, n]),
+    );
+    measure(&mut criterion, "add_matmul_tn, FLOP", add_matmul_tn, &KERNELS, |[m, k, n]| ([k, m], [k, n]));
+    measure(
+        &mut criterion,
+        "matmul_nt, FLOP",
+        |a, b, c| matmul_nt(a, b, c),
+        &INPUTS,
+        |[m, k, n]| ([m, k], [n, k]),
+    );
     criterion.final_summary();
 }
 

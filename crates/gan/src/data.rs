@@ -100,6 +100,9 @@ impl Latent {
     }
 }
 
+/// How many uniform numbers are drawn at a time.
+const UNIFORM_CHUNK: usize = 512;
+
 impl Distribution {
     /// Fills `out` with independent draws.
     pub fn fill<T: Scalar>(self, rng: &mut impl Rng, out: &mut [T]) {
@@ -109,7 +112,16 @@ impl Distribution {
                     .for_each(|x| *x = T::from_f64(mean + std * rng.sample::<f64, _>(StandardNormal)));
             }
             Self::Uniform { low, high } => {
-                out.iter_mut().for_each(|x| *x = T::from_f64(low + (high - low) * rng.random::<f64>()));
+                // In bulk, 24 bits a number: as many as an f32 can tell apart.
+                let mut bytes = [0; 4 * UNIFORM_CHUNK];
+                for chunk in out.chunks_mut(UNIFORM_CHUNK) {
+                    let bytes = &mut bytes[..4 * chunk.len()];
+                    rng.fill_bytes(bytes);
+                    let scale = (high - low) / f64::from(1 << 24);
+                    for (x, word) in chunk.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                        *x = T::from_f64(low + scale * f64::from(u32::from_le_bytes(*word) >> 8));
+                    }
+                }
             }
         }
     }

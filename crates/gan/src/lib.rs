@@ -19,6 +19,8 @@
 //! # Ok::<(), gan::Error>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod config;
 mod data;
 mod error;

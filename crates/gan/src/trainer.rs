@@ -1,6 +1,6 @@
 //! D, G and GD, and the steps in which they learn.
 
-use nn::{Loss, Network, Optimizer, OptimizerState, Wanted, Workspace, metrics};
+use nn::{Loss, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace, metrics};
 use tensor_ops::{Scalar, Tensor, View};
 
 use crate::{Error, Result};
@@ -29,7 +29,7 @@ impl<T: Scalar> Combined<'_, T> {
         self.discriminator.forward(fake, discriminator)
     }
 
-    /// After a forward pass with the same workspaces: the gradients of G's parameters that are trainable.
+    /// After a forward pass with the same workspaces: adds to the gradients of G's parameters that are trainable.
     ///
     /// # Errors
     /// Where shapes do not fit.
@@ -87,10 +87,9 @@ impl<T: Scalar> Learner<T> {
 pub struct Trainer<T> {
     generator: Learner<T>,
     discriminator: Learner<T>,
-    generator_pass: Workspace<T>,
-    discriminator_pass: Workspace<T>,
-    batch: Tensor<T>,
-    judge: Judge<T>,
+    shards: Shards<T, Pass<T>>,
+    /// Whether D's sigmoid is left to the loss.
+    logits: bool,
 }
 
 impl<T: Scalar> Trainer<T> {
@@ -105,10 +104,8 @@ impl<T: Scalar> Trainer<T> {
         Ok(Self {
             generator: Learner::new(generator.0, generator.1),
             discriminator: Learner::new(discriminator.0, discriminator.1),
-            generator_pass: Workspace::default(),
-            discriminator_pass: Workspace { logits, ..Workspace::default() },
-            batch: Tensor::default(),
-            judge: Judge::default(),
+            shards: Shards::default(),
+            logits,
         })
     }
 
@@ -154,26 +151,33 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before D is changed.
     pub fn discriminator_step(&mut self, real: View<'_, T>, latent: View<'_, T>) -> nn::Result<StepScore> {
-        let fake = self.generator.network.forward(latent, &mut self.generator_pass)?;
-        let rows = real.shape().first().copied().unwrap_or(0);
-        let fakes = fake.shape().first().copied().unwrap_or(0);
-        if real.shape().with_axis(0, fakes) != fake.shape() {
+        let Self { generator, discriminator, shards, logits } = self;
+        let (g, d) = (&generator.network, &discriminator.network);
+        let rows = rows_of("discriminator step", latent)?;
+        if real.shape() != d.input_shape().with_first(rows)? {
             let (place, expected) =
-                ("discriminator step".to_owned(), format!("real rows like G's {}", fake.shape()));
+                ("discriminator step".to_owned(), format!("{rows} real rows {}", d.input_shape()));
             return Err(nn::Error::Shape { place, expected, found: real.shape() });
         }
-        self.batch.resize(real.shape().with_axis(0, rows + fakes));
-        let (first, second) = self.batch.data_mut().split_at_mut(real.shape().len());
-        first.copy_from_slice(real.data());
-        second.copy_from_slice(fake.data());
+        let load = g.load().and(d.load());
+        let sums = shards.run(load, rows, &mut discriminator.gradients, |range, pass, gradients| {
+            let (real, latent) = (real.rows(range.clone())?, latent.rows(range.clone())?);
+            let Pass { generator, discriminator, batch, judge } = pass;
+            let fake = g.forward(latent, generator)?;
+            batch.resize(real.shape().with_axis(0, 2 * range.len()));
+            let (first, second) = batch.data_mut().split_at_mut(real.shape().len());
+            first.copy_from_slice(real.data());
+            second.copy_from_slice(fake.data());
 
-        let learner = &mut self.discriminator;
-        let output = learner.network.forward(self.batch.view(), &mut self.discriminator_pass)?;
-        let score = self.judge.score(output, rows)?;
-        let (grad_output, pass) = (self.judge.grad_output.view(), &mut self.discriminator_pass);
-        let wanted = Wanted { input: false, parameters: true };
-        learner.network.backward(self.batch.view(), grad_output, wanted, &mut learner.gradients, pass)?;
-        learner.update()?;
+            discriminator.logits = *logits;
+            let output = d.forward(batch.view(), discriminator)?;
+            let sums = judge.score(output, range.len(), 2 * rows)?;
+            let wanted = Wanted { input: false, parameters: true };
+            d.backward(batch.view(), judge.grad_output.view(), wanted, gradients, discriminator)?;
+            Ok(sums)
+        })?;
+        let score = StepScore::new(sums, 2 * rows)?;
+        discriminator.update()?;
         Ok(score)
     }
 
@@ -185,21 +189,64 @@ impl<T: Scalar> Trainer<T> {
     /// # Errors
     /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before G is changed.
     pub fn generator_step(&mut self, latent: View<'_, T>) -> nn::Result<StepScore> {
-        let Self { generator, discriminator, generator_pass, discriminator_pass, judge, .. } = self;
+        let Self { generator, discriminator, shards, logits } = self;
         let combined = Combined { generator: &generator.network, discriminator: &discriminator.network };
-        let output = combined.forward(latent, generator_pass, discriminator_pass)?;
-        let rows = output.shape().first().copied().unwrap_or(0);
-        let score = judge.score(output, rows)?;
-        let grad_output = judge.grad_output.view();
-        combined.backward(
-            latent,
-            grad_output,
-            &mut generator.gradients,
-            generator_pass,
-            discriminator_pass,
-        )?;
+        let rows = rows_of("generator step", latent)?;
+        let load = combined.generator.load().and(combined.discriminator.load());
+        let sums = shards.run(load, rows, &mut generator.gradients, |range, pass, gradients| {
+            let latent = latent.rows(range.clone())?;
+            let Pass { generator, discriminator, judge, .. } = pass;
+            discriminator.logits = *logits;
+            let output = combined.forward(latent, generator, discriminator)?;
+            let sums = judge.score(output, range.len(), rows)?;
+            combined.backward(latent, judge.grad_output.view(), gradients, generator, discriminator)?;
+            Ok(sums)
+        })?;
+        let score = StepScore::new(sums, rows)?;
         generator.update()?;
         Ok(score)
+    }
+}
+
+/// The number of rows of a batch, at least one.
+fn rows_of<T>(place: &str, batch: View<'_, T>) -> nn::Result<usize> {
+    match batch.shape().first() {
+        Some(&rows) if rows > 0 => Ok(rows),
+        _ => Err(nn::Error::Shape {
+            place: place.to_owned(),
+            expected: "at least one row".to_owned(),
+            found: batch.shape(),
+        }),
+    }
+}
+
+impl StepScore {
+    /// From the loss and the number of rows on the right side.
+    fn new([loss, right]: [f64; 2], rows: usize) -> nn::Result<Self> {
+        if !loss.is_finite() {
+            return Err(nn::Error::NotFinite { what: "the loss".to_owned(), value: loss });
+        }
+        Ok(Self { loss, accuracy: right / rows as f64 })
+    }
+}
+
+/// What a shard needs for a step of D or G.
+#[derive(Debug)]
+struct Pass<T> {
+    generator: Workspace<T>,
+    discriminator: Workspace<T>,
+    batch: Tensor<T>,
+    judge: Judge<T>,
+}
+
+impl<T> Default for Pass<T> {
+    fn default() -> Self {
+        Self {
+            generator: Workspace::default(),
+            discriminator: Workspace::default(),
+            batch: Tensor::default(),
+            judge: Judge::default(),
+        }
     }
 }
 
@@ -218,19 +265,18 @@ impl<T> Default for Judge<T> {
 }
 
 impl<T: Scalar> Judge<T> {
-    /// The score of logits `[rows, 1]` with target 1 in the first `real` rows and 0 in the others.
-    fn score(&mut self, logits: View<'_, T>, real: usize) -> nn::Result<StepScore> {
+    /// The loss and the number of rows on the right side, of logits with target 1 in the first `real` rows and 0 in
+    /// the others. The loss and its gradient are shares of the mean over a batch of `all` rows.
+    fn score(&mut self, logits: View<'_, T>, real: usize, all: usize) -> nn::Result<[f64; 2]> {
         let loss = Loss::BinaryCrossentropy { from_logits: true, label_smoothing: 0.0 };
         self.target.resize(logits.shape());
         let (ones, zeros) = self.target.data_mut().split_at_mut(real);
         ones.fill(T::one());
         zeros.fill(T::zero());
-        let target = self.target.view();
-        let value = loss.value_and_gradient_with(logits, target, &mut self.grad_output, &mut self.values)?;
-        let value = value.as_f64();
-        if !value.is_finite() {
-            return Err(nn::Error::NotFinite { what: "the loss".to_owned(), value });
-        }
-        Ok(StepScore { loss: value, accuracy: metrics::accuracy(logits, target, loss.threshold()) })
+        let Self { target, grad_output, values } = self;
+        let share = target.data().len() as f64 / all as f64;
+        let value =
+            loss.share_of_value_and_gradient(logits, target.view(), share, grad_output, values)?.as_f64();
+        Ok([value, metrics::count_right(logits, target.view(), loss.threshold()) as f64])
     }
 }

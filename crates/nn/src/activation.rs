@@ -15,7 +15,9 @@
 //! | `softmax` | e^x over its sum along the last axis | y (g - sum(g y)) |
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Tensor, View, map, zip, zip_in_place};
+use tensor_ops::{
+    Scalar, Tensor, View, exp, exp_m1_of_negative, map, map_slice, sigmoid, softplus, tanh, zip, zip_in_place,
+};
 
 use crate::Result;
 use crate::error::check_setting;
@@ -84,34 +86,47 @@ impl Activation {
         check_setting(value.is_finite() && value >= 0.0, place, setting, "a number >= 0", value)
     }
 
+    /// Whether each number is computed from one number alone: all but softmax.
+    #[must_use]
+    pub fn is_elementwise(self) -> bool {
+        self != Self::Softmax
+    }
+
     /// `output = f(input)`; `output` takes the shape of `input`.
     pub fn forward<T: Scalar>(self, input: View<'_, T>, output: &mut Tensor<T>) {
-        let one = T::one();
         match self {
             Self::Linear => output.copy_from(input),
-            Self::Relu => map(input, output, |x| if x <= T::zero() { T::zero() } else { x }),
-            Self::LeakyRelu { negative_slope } => {
-                let slope = T::from_f64(negative_slope);
-                map(input, output, |x| x * if x < T::zero() { slope } else { one });
-            }
-            Self::Elu { alpha } => {
-                let alpha = T::from_f64(alpha);
-                map(input, output, |x| if x < T::zero() { alpha * x.exp_m1() } else { x });
-            }
+            Self::Relu => map(input, output, relu),
+            Self::LeakyRelu { negative_slope } => map(input, output, leaky_relu(negative_slope)),
+            Self::Elu { alpha } => map(input, output, elu(alpha)),
             Self::Sigmoid => map(input, output, sigmoid),
-            Self::Tanh => map(input, output, T::tanh),
+            Self::Tanh => map(input, output, tanh),
             Self::Softplus => map(input, output, softplus),
-            Self::Silu => map(input, output, |x| x * sigmoid(x)),
+            Self::Silu => map(input, output, silu),
             Self::Softmax => {
                 output.copy_from(input);
                 let columns = output.shape().last_dim().max(1);
                 for row in output.data_mut().chunks_exact_mut(columns) {
                     let largest = row.iter().copied().fold(T::neg_infinity(), T::max);
-                    row.iter_mut().for_each(|x| *x = (*x - largest).exp());
-                    let scale = one / row.iter().copied().sum::<T>();
-                    row.iter_mut().for_each(|x| *x *= scale);
+                    map_slice(row, |x| exp(x - largest));
+                    let scale = T::one() / row.iter().copied().sum::<T>();
+                    map_slice(row, |x| x * scale);
                 }
             }
+        }
+    }
+
+    /// `values[i] = f(values[i])`, where [`Activation::is_elementwise`]; softmax leaves them as they are.
+    pub fn apply<T: Scalar>(self, values: &mut [T]) {
+        match self {
+            Self::Linear | Self::Softmax => {}
+            Self::Relu => map_slice(values, relu),
+            Self::LeakyRelu { negative_slope } => map_slice(values, leaky_relu(negative_slope)),
+            Self::Elu { alpha } => map_slice(values, elu(alpha)),
+            Self::Sigmoid => map_slice(values, sigmoid),
+            Self::Tanh => map_slice(values, tanh),
+            Self::Softplus => map_slice(values, softplus),
+            Self::Silu => map_slice(values, silu),
         }
     }
 
@@ -141,7 +156,7 @@ impl Activation {
             }
             Self::Sigmoid => zip(grad_output, output, grad_input, |g, y| g * (y * (one - y)))?,
             Self::Tanh => zip(grad_output, output, grad_input, |g, y| g * (one - y * y))?,
-            Self::Softplus => zip(grad_output, output, grad_input, |g, y| -g * (-y).exp_m1())?,
+            Self::Softplus => zip(grad_output, output, grad_input, |g, y| -g * exp_m1_of_negative(-y))?,
             Self::Silu => {
                 map(input, grad_input, |x| {
                     let s = sigmoid(x);
@@ -163,16 +178,27 @@ impl Activation {
     }
 }
 
-/// 1 / (1 + e^-x), without overflow on either side.
-pub(crate) fn sigmoid<T: Scalar>(x: T) -> T {
-    let tail = (-x.abs()).exp();
-    let larger = T::one() / (T::one() + tail);
-    if x >= T::zero() { larger } else { tail * larger }
+#[inline(always)]
+fn relu<T: Scalar>(x: T) -> T {
+    if x <= T::zero() { T::zero() } else { x }
 }
 
-/// ln(1 + e^x), without overflow on either side.
-pub(crate) fn softplus<T: Scalar>(x: T) -> T {
-    x.max(T::zero()) + (-x.abs()).exp().ln_1p()
+fn leaky_relu<T: Scalar>(negative_slope: f64) -> impl Fn(T) -> T {
+    let slope = T::from_f64(negative_slope);
+    move |x| x * if x < T::zero() { slope } else { T::one() }
+}
+
+fn elu<T: Scalar>(alpha: f64) -> impl Fn(T) -> T {
+    let alpha = T::from_f64(alpha);
+    move |x| {
+        let below = alpha * exp_m1_of_negative(if x < T::zero() { x } else { T::zero() });
+        if x < T::zero() { below } else { x }
+    }
+}
+
+#[inline(always)]
+fn silu<T: Scalar>(x: T) -> T {
+    x * sigmoid(x)
 }
 
 /// How a configuration writes an activation.

@@ -44,8 +44,8 @@ pub trait Layer<T: Scalar>: std::fmt::Debug + Send + Sync {
     ) -> Result<()>;
 
     /// After a [`Layer::forward`] of the same input and workspace: computes, from the gradient of a loss with
-    /// respect to the output, what is `wanted` of `gradients`, one for each parameter, and of
-    /// `workspace.grad_input`. Both are overwritten, not added to.
+    /// respect to the output, what is `wanted` of the gradients of the parameters, which are added to `gradients`,
+    /// one for each, and of the input's, which overwrites `workspace.grad_input`.
     ///
     /// # Errors
     /// Where the shapes do not fit.

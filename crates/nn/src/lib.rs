@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 mod activation;
 mod error;
@@ -11,6 +12,7 @@ pub mod metrics;
 mod model;
 mod network;
 mod optimizers;
+mod shards;
 pub mod weights;
 
 pub use activation::Activation;
@@ -21,4 +23,5 @@ pub use losses::Loss;
 pub use model::{Epoch, Fit, Model, Score};
 pub use network::Network;
 pub use optimizers::{Adam, AdamW, Optimizer, OptimizerState, RmsProp, Sgd};
+pub use shards::{Load, Shards};
 pub use tensor_ops::{Scalar, Shape, Tensor, View};

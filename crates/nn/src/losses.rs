@@ -17,9 +17,8 @@
 //! t (1 - s) + s / classes (categorical).
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Tensor, View, sum};
+use tensor_ops::{Scalar, Tensor, View, sigmoid, softplus, sum};
 
-use crate::activation::{sigmoid, softplus};
 use crate::error::check_setting;
 use crate::{Activation, Error, Result};
 
@@ -115,18 +114,19 @@ impl Loss {
         target: View<'_, T>,
         gradient: &mut Tensor<T>,
     ) -> Result<T> {
-        let mut values = Tensor::default();
-        self.value_and_gradient_with(prediction, target, gradient, &mut values)
+        self.share_of_value_and_gradient(prediction, target, 1.0, gradient, &mut Tensor::default())
     }
 
-    /// As [`Loss::value_and_gradient`], with a buffer for the loss of each element.
+    /// As [`Loss::value_and_gradient`], for rows that are a `share`, from 0 to 1, of a larger batch: what they bring to
+    /// its mean. `values` is a buffer for the loss of each element.
     ///
     /// # Errors
     /// As there.
-    pub fn value_and_gradient_with<T: Scalar>(
+    pub fn share_of_value_and_gradient<T: Scalar>(
         self,
         prediction: View<'_, T>,
         target: View<'_, T>,
+        share: f64,
         gradient: &mut Tensor<T>,
         values: &mut Tensor<T>,
     ) -> Result<T> {
@@ -138,7 +138,7 @@ impl Loss {
             Self::CategoricalCrossentropy { .. } => rows,
             _ => rows * columns,
         };
-        let scale = T::one() / T::from_f64(count as f64);
+        let scale = T::from_f64(share / count as f64);
         if let Self::CategoricalCrossentropy { from_logits, label_smoothing } = self {
             let smoothing = Smoothing::new(label_smoothing, 1.0 / columns as f64);
             for row in 0..rows {

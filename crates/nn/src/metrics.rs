@@ -12,7 +12,17 @@ use tensor_ops::{Scalar, View};
 /// `prediction [batch, .., classes]`, `target` the same.
 #[must_use]
 pub fn accuracy<T: Scalar>(prediction: View<'_, T>, target: View<'_, T>, threshold: T) -> f64 {
-    let (rows, columns) = prediction.shape().as_matrix();
+    let (rows, _) = prediction.shape().as_matrix();
+    count_right(prediction, target, threshold) as f64 / rows as f64
+}
+
+/// How many predictions are right: [`accuracy`] times the number of rows.
+///
+/// # Shapes
+/// As there.
+#[must_use]
+pub fn count_right<T: Scalar>(prediction: View<'_, T>, target: View<'_, T>, threshold: T) -> usize {
+    let (_, columns) = prediction.shape().as_matrix();
     let half = T::from_f64(0.5);
     let lines =
         prediction.data().chunks_exact(columns.max(1)).zip(target.data().chunks_exact(columns.max(1)));
@@ -20,7 +30,7 @@ pub fn accuracy<T: Scalar>(prediction: View<'_, T>, target: View<'_, T>, thresho
         ([p], [t]) => (*p > threshold) == (*t > half),
         (p, t) => largest(p) == largest(t),
     });
-    right.count() as f64 / rows as f64
+    right.count()
 }
 
 fn largest<T: Scalar>(values: &[T]) -> usize {

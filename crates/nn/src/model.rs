@@ -4,7 +4,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use tensor_ops::{Scalar, Tensor, View};
 
-use crate::{Error, Loss, Network, Optimizer, OptimizerState, Result, Wanted, Workspace, metrics};
+use crate::{Error, Loss, Network, Optimizer, OptimizerState, Result, Shards, Wanted, Workspace, metrics};
 
 /// A network that can be trained.
 #[derive(Debug)]
@@ -14,9 +14,22 @@ pub struct Model<T> {
     optimizer: Optimizer,
     state: OptimizerState<T>,
     gradients: Vec<Tensor<T>>,
+    shards: Shards<T, Pass<T>>,
+}
+
+/// What a shard's pass needs.
+#[derive(Debug)]
+struct Pass<T> {
     workspace: Workspace<T>,
     grad_output: Tensor<T>,
     loss_values: Tensor<T>,
+}
+
+impl<T> Default for Pass<T> {
+    fn default() -> Self {
+        let (grad_output, loss_values) = (Tensor::default(), Tensor::default());
+        Self { workspace: Workspace::default(), grad_output, loss_values }
+    }
 }
 
 /// What a batch, or a whole data set, gave: means over its rows.
@@ -58,16 +71,7 @@ impl<T: Scalar> Model<T> {
         optimizer.check()?;
         let state = OptimizerState::new(&optimizer, network.parameters());
         let gradients = network.gradients();
-        Ok(Self {
-            network,
-            loss,
-            optimizer,
-            state,
-            gradients,
-            workspace: Workspace::default(),
-            grad_output: Tensor::default(),
-            loss_values: Tensor::default(),
-        })
+        Ok(Self { network, loss, optimizer, state, gradients, shards: Shards::default() })
     }
 
     /// The network.
@@ -90,13 +94,10 @@ impl<T: Scalar> Model<T> {
     /// Where shapes do not fit, and [`Error::NotFinite`] for a loss that is NaN or infinite, before anything
     /// is changed.
     pub fn train_on_batch(&mut self, input: View<'_, T>, target: View<'_, T>) -> Result<Score> {
-        let score = self.test_on_batch(input, target)?;
+        let score = self.pass(input, target, true)?;
         if !score.loss.is_finite() {
             return Err(Error::NotFinite { what: "the loss".to_owned(), value: score.loss });
         }
-        let wanted = Wanted { input: false, parameters: true };
-        let Self { network, gradients, workspace, grad_output, .. } = self;
-        network.backward(input, grad_output.view(), wanted, gradients, workspace)?;
         self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)?;
         Ok(score)
     }
@@ -106,13 +107,30 @@ impl<T: Scalar> Model<T> {
     /// # Errors
     /// Where shapes do not fit.
     pub fn test_on_batch(&mut self, input: View<'_, T>, target: View<'_, T>) -> Result<Score> {
-        let (loss, logits) = self.loss.fused_with(self.network.final_activation());
-        self.workspace.logits = logits;
-        let prediction = self.network.forward(input, &mut self.workspace)?;
-        let values = &mut self.loss_values;
-        let value = loss.value_and_gradient_with(prediction, target, &mut self.grad_output, values)?;
-        let accuracy = metrics::accuracy(prediction, target, loss.threshold());
-        Ok(Score { loss: value.as_f64(), accuracy })
+        self.pass(input, target, false)
+    }
+
+    /// The score of a batch, and, if wanted, the gradients.
+    fn pass(&mut self, input: View<'_, T>, target: View<'_, T>, learn: bool) -> Result<Score> {
+        let Self { network, gradients, shards, .. } = self;
+        let (loss, logits) = self.loss.fused_with(network.final_activation());
+        let rows = rows_of(input, target)?;
+        let [loss, right] = shards.run(network.load(), rows, gradients, |range, pass, gradients| {
+            let share = range.len() as f64 / rows as f64;
+            let (input, target) = (input.rows(range.clone())?, target.rows(range)?);
+            let Pass { workspace, grad_output, loss_values } = pass;
+            workspace.logits = logits;
+            let prediction = network.forward(input, workspace)?;
+            let value =
+                loss.share_of_value_and_gradient(prediction, target, share, grad_output, loss_values)?;
+            let right = metrics::count_right(prediction, target, loss.threshold()) as f64;
+            if learn {
+                let wanted = Wanted { input: false, parameters: true };
+                network.backward(input, grad_output.view(), wanted, gradients, workspace)?;
+            }
+            Ok([value.as_f64(), right])
+        })?;
+        Ok(Score { loss, accuracy: right / rows as f64 })
     }
 
     /// The network's output for a batch.

@@ -4,7 +4,7 @@ use rand::Rng;
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use crate::layers::Sequential;
-use crate::{Activation, Error, Layer, Parameter, Result, Wanted, Workspace, weights};
+use crate::{Activation, Error, Layer, Load, Parameter, Result, Wanted, Workspace, weights};
 
 /// A stack of layers, built for inputs of one shape, with its parameters.
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub struct Network<T> {
     layers: Sequential<T>,
     input: Shape,
     output: Shape,
+    load: Load,
     parameters: Vec<Parameter<T>>,
 }
 
@@ -26,6 +27,7 @@ impl<T: Scalar> Network<T> {
     pub fn new(input: impl Into<Shape>, layers: Vec<Box<dyn Layer<T>>>, rng: &mut impl Rng) -> Result<Self> {
         let input = input.into();
         let output = check_layers(&layers, input)?;
+        let load = load_of(&layers, input)?;
         let layers = Sequential::new(layers);
         let owners = parameter_owners(&layers);
         let specs = layers.parameters(input)?;
@@ -35,7 +37,7 @@ impl<T: Scalar> Network<T> {
             value: spec.initializer.draw(spec.shape, rng),
             trainable: true,
         });
-        Ok(Self { parameters: parameters.collect(), layers, input, output })
+        Ok(Self { parameters: parameters.collect(), layers, input, output, load })
     }
 
     /// The shape of one row of the input.
@@ -48,6 +50,12 @@ impl<T: Scalar> Network<T> {
     #[must_use]
     pub fn output_shape(&self) -> Shape {
         self.output
+    }
+
+    /// What a pass costs.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.load
     }
 
     /// The layers, as one.
@@ -120,7 +128,7 @@ impl<T: Scalar> Network<T> {
     }
 
     /// After a [`Network::forward`] of the same input and workspace: computes what is `wanted` of the gradients
-    /// of the parameters that are trainable, and of the input's, which it returns.
+    /// of the parameters that are trainable, which are added to `gradients`, and of the input's, which it returns.
     ///
     /// # Errors
     /// [`Error::Shape`] where the shapes do not fit.
@@ -247,6 +255,25 @@ fn check_layers<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result
         shape = output;
     }
     Ok(shape)
+}
+
+/// What a pass through the layers costs, for rows of the shape `input`.
+fn load_of<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result<Load> {
+    let mut shape = input;
+    let mut load = Load::default();
+    for layer in layers {
+        let output = layer.output_shape(shape)?;
+        load = load.and(if layer.children().is_empty() {
+            let parameters = layer.parameters(shape)?.iter().map(|spec| spec.shape.len()).sum();
+            // Each of a layer's parameters takes part once in each place of the output, whose last axis is features.
+            let places = output.len() / output.last_dim().max(1);
+            Load { multiply_adds: places.saturating_mul(parameters), outputs: output.len(), parameters }
+        } else {
+            load_of(layer.children(), shape)?
+        });
+        shape = output;
+    }
+    Ok(load)
 }
 
 /// For each parameter the number of its layer, among those that have parameters.

@@ -11,7 +11,7 @@
 //! | RMSprop | v = rho v + (1 - rho) g^2; p -= rate g / sqrt(v + epsilon) | Hinton, 2012 |
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Tensor};
+use tensor_ops::{Scalar, Tensor, View, update};
 
 use crate::error::check_setting;
 use crate::{Error, Parameter, Result};
@@ -230,70 +230,97 @@ impl<T: Scalar> OptimizerState<T> {
                     found: gradient.shape(),
                 });
             }
-            update(optimizer, self.step, parameter.value.data_mut(), gradient.data(), slots);
+            step(optimizer, self.step, &mut parameter.value, gradient.view(), slots)?;
         }
         Ok(())
     }
 }
 
-fn update<T: Scalar>(optimizer: &Optimizer, step: u64, p: &mut [T], g: &[T], slots: &mut [Tensor<T>]) {
+/// One step of one parameter.
+fn step<T: Scalar>(
+    optimizer: &Optimizer,
+    number: u64,
+    parameter: &mut Tensor<T>,
+    gradient: View<'_, T>,
+    slots: &mut [Tensor<T>],
+) -> Result<()> {
     match (optimizer, slots) {
-        (Optimizer::Adam(adam), [m, v, largest @ ..]) => {
-            let largest = largest.first_mut().map(Tensor::data_mut);
-            adam_update(adam, step, p, g, [m.data_mut(), v.data_mut()], largest);
+        (Optimizer::Adam(adam), [m, v]) => {
+            let adam = AdamStep::new(adam, 0.0, number);
+            update([parameter, m, v], gradient, |[p, m, v], g| {
+                let (m, v) = adam.moments(m, v, g);
+                [adam.apply(p, m, v), m, v]
+            })?;
         }
-        (Optimizer::AdamW(adamw), [m, v, ..]) => {
+        (Optimizer::Adam(adam), [m, v, largest]) => {
+            let adam = AdamStep::new(adam, 0.0, number);
+            update([parameter, m, v, largest], gradient, |[p, m, v, largest], g| {
+                let (m, v) = adam.moments(m, v, g);
+                let largest = largest.max(v);
+                [adam.apply(p, m, largest), m, v, largest]
+            })?;
+        }
+        (Optimizer::AdamW(adamw), [m, v]) => {
             let AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay } = *adamw;
-            let decay = T::from_f64(learning_rate * weight_decay);
-            p.iter_mut().for_each(|p| *p -= *p * decay);
             let adam = Adam { learning_rate, beta_1, beta_2, epsilon, amsgrad: false };
-            adam_update(&adam, step, p, g, [m.data_mut(), v.data_mut()], None);
+            let adam = AdamStep::new(&adam, weight_decay, number);
+            update([parameter, m, v], gradient, |[p, m, v], g| {
+                let (m, v) = adam.moments(m, v, g);
+                [adam.apply(p - p * adam.decay, m, v), m, v]
+            })?;
         }
-        (Optimizer::Sgd(sgd), [m, ..]) => {
+        (Optimizer::Sgd(sgd), [m]) => {
             let (rate, momentum) = (T::from_f64(sgd.learning_rate), T::from_f64(sgd.momentum));
-            for ((p, &g), m) in p.iter_mut().zip(g).zip(m.data_mut()) {
-                *m = momentum * *m - rate * g;
-                *p += if sgd.nesterov { momentum * *m - rate * g } else { *m };
-            }
+            let ahead = if sgd.nesterov { (momentum, rate) } else { (T::one(), T::zero()) };
+            update([parameter, m], gradient, |[p, m], g| {
+                let m = momentum * m - rate * g;
+                [p + (ahead.0 * m - ahead.1 * g), m]
+            })?;
         }
-        (Optimizer::RmsProp(rmsprop), [v, ..]) => {
+        (Optimizer::RmsProp(rmsprop), [v]) => {
             let (rate, rho) = (T::from_f64(rmsprop.learning_rate), T::from_f64(rmsprop.rho));
             let epsilon = T::from_f64(rmsprop.epsilon);
-            for ((p, &g), v) in p.iter_mut().zip(g).zip(v.data_mut()) {
-                *v = rho * *v + (T::one() - rho) * (g * g);
-                *p -= rate * g / (*v + epsilon).sqrt();
-            }
+            update([parameter, v], gradient, |[p, v], g| {
+                let v = rho * v + (T::one() - rho) * (g * g);
+                [p - rate * g / (v + epsilon).sqrt(), v]
+            })?;
         }
         _ => {}
     }
+    Ok(())
 }
 
-fn adam_update<T: Scalar>(
-    adam: &Adam,
-    step: u64,
-    p: &mut [T],
-    g: &[T],
-    [m, v]: [&mut [T]; 2],
-    largest: Option<&mut [T]>,
-) {
-    let exponent = step as f64;
-    let correction = (1.0 - adam.beta_2.powf(exponent)).sqrt() / (1.0 - adam.beta_1.powf(exponent));
-    let rate = T::from_f64(adam.learning_rate * correction);
-    let (keep_1, keep_2) = (T::from_f64(1.0 - adam.beta_1), T::from_f64(1.0 - adam.beta_2));
-    let epsilon = T::from_f64(adam.epsilon);
-    for ((m, v), &g) in m.iter_mut().zip(v.iter_mut()).zip(g) {
-        *m = without_subnormals(*m + (g - *m) * keep_1);
-        *v = without_subnormals(*v + (g * g - *v) * keep_2);
-    }
-    let divisors = match largest {
-        Some(largest) => {
-            largest.iter_mut().zip(&*v).for_each(|(largest, &v)| *largest = largest.max(v));
-            largest
+/// The numbers of a step of Adam.
+struct AdamStep<T> {
+    rate: T,
+    keep_1: T,
+    keep_2: T,
+    epsilon: T,
+    decay: T,
+}
+
+impl<T: Scalar> AdamStep<T> {
+    fn new(adam: &Adam, weight_decay: f64, number: u64) -> Self {
+        let exponent = number as f64;
+        let correction = (1.0 - adam.beta_2.powf(exponent)).sqrt() / (1.0 - adam.beta_1.powf(exponent));
+        Self {
+            rate: T::from_f64(adam.learning_rate * correction),
+            keep_1: T::from_f64(1.0 - adam.beta_1),
+            keep_2: T::from_f64(1.0 - adam.beta_2),
+            epsilon: T::from_f64(adam.epsilon),
+            decay: T::from_f64(adam.learning_rate * weight_decay),
         }
-        None => v,
-    };
-    for ((p, &m), &v) in p.iter_mut().zip(&*m).zip(&*divisors) {
-        *p -= rate * m / (v.sqrt() + epsilon);
+    }
+
+    #[inline(always)]
+    fn moments(&self, m: T, v: T, g: T) -> (T, T) {
+        let m = without_subnormals(m + (g - m) * self.keep_1);
+        (m, without_subnormals(v + (g * g - v) * self.keep_2))
+    }
+
+    #[inline(always)]
+    fn apply(&self, p: T, m: T, v: T) -> T {
+        p - self.rate * m / (v.sqrt() + self.epsilon)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Operations on each element by itself.
 
-use crate::parallel::for_each_chunk;
+#![allow(unsafe_code, reason = "threads write parts of the same tensors")]
+
+use crate::lanes::{Kernel, Lanes, vectorised};
+use crate::parallel::{Parts, for_each_chunk, for_each_part};
 use crate::{Error, Result, Scalar, Tensor, View};
 
 /// How many elements one thread takes at a time.
@@ -14,14 +17,19 @@ pub fn map<T: Scalar>(input: View<'_, T>, output: &mut Tensor<T>, f: impl Fn(T) 
     let source = input.data();
     for_each_chunk(output.data_mut(), CHUNK, source.len() * COST, |index, chunk| {
         let source = &source[index * CHUNK..][..chunk.len()];
-        chunk.iter_mut().zip(source).for_each(|(y, &x)| *y = f(x));
+        vectorised(|| chunk.iter_mut().zip(source).for_each(|(y, &x)| *y = f(x)));
     });
 }
 
 /// `tensor[i] = f(tensor[i])`.
 pub fn map_in_place<T: Scalar>(tensor: &mut Tensor<T>, f: impl Fn(T) -> T + Sync + Send) {
     let cost = tensor.shape().len() * COST;
-    for_each_chunk(tensor.data_mut(), CHUNK, cost, |_, chunk| chunk.iter_mut().for_each(|x| *x = f(*x)));
+    for_each_chunk(tensor.data_mut(), CHUNK, cost, |_, chunk| map_slice(chunk, &f));
+}
+
+/// `values[i] = f(values[i])`, on the calling thread.
+pub fn map_slice<T: Scalar>(values: &mut [T], f: impl Fn(T) -> T) {
+    vectorised(|| values.iter_mut().for_each(|x| *x = f(*x)));
 }
 
 /// `output[i] = f(a[i], b[i])`; `output` takes the shape of `a`.
@@ -40,7 +48,7 @@ pub fn zip<T: Scalar>(
     for_each_chunk(output.data_mut(), CHUNK, a.len() * COST, |index, chunk| {
         let a = &a[index * CHUNK..][..chunk.len()];
         let b = &b[index * CHUNK..][..chunk.len()];
-        chunk.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b));
+        vectorised(|| chunk.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b)));
     });
     Ok(())
 }
@@ -58,28 +66,74 @@ pub fn zip_in_place<T: Scalar>(
     let other = other.data();
     for_each_chunk(tensor.data_mut(), CHUNK, other.len() * COST, |index, chunk| {
         let other = &other[index * CHUNK..][..chunk.len()];
-        chunk.iter_mut().zip(other).for_each(|(x, &y)| *x = f(*x, y));
+        vectorised(|| chunk.iter_mut().zip(other).for_each(|(x, &y)| *x = f(*x, y)));
     });
     Ok(())
 }
 
-/// Adds `row` to each row of `tensor`, whose last axis it must match.
+/// Sets element i of all `targets` to `f` of them and of `source[i]`: a step of an optimizer, with what it remembers.
 ///
 /// # Errors
-/// [`Error::Shape`] unless `row` has as many elements as the last axis of `tensor`.
-pub fn add_row<T: Scalar>(tensor: &mut Tensor<T>, row: View<'_, T>) -> Result<()> {
-    let (rows, columns) = tensor.shape().as_matrix();
-    check_same_len("add_row", columns, row)?;
-    if columns == 0 {
-        return Ok(());
+/// [`Error::Shape`] unless all have the same number of elements.
+pub fn update<T: Scalar, const N: usize>(
+    targets: [&mut Tensor<T>; N],
+    source: View<'_, T>,
+    f: impl Fn([T; N], T) -> [T; N] + Sync + Send,
+) -> Result<()> {
+    let len = source.shape().len();
+    for target in &targets {
+        check_same_len("update", len, target.view())?;
     }
-    let chunk = columns * (CHUNK / columns).max(1);
-    for_each_chunk(tensor.data_mut(), chunk, rows * columns, |_, chunk| {
-        for line in chunk.chunks_exact_mut(columns) {
-            line.iter_mut().zip(row.data()).for_each(|(x, &bias)| *x += bias);
-        }
+    let targets = targets.map(|target| Parts::new(target.data_mut()));
+    for_each_part(len.div_ceil(CHUNK), len * COST, |chunk| {
+        let first = chunk * CHUNK;
+        let len = CHUNK.min(len - first);
+        // SAFETY: chunks do not overlap.
+        let targets = targets.each_ref().map(|target| unsafe { target.slice(first, len) });
+        let source = &source.data()[first..][..len];
+        T::run(Update { targets, source, f: &f });
     });
     Ok(())
+}
+
+struct Update<'a, T, F, const N: usize> {
+    targets: [&'a mut [T]; N],
+    source: &'a [T],
+    f: F,
+}
+
+impl<T: Scalar, F: Fn([T; N], T) -> [T; N], const N: usize> Kernel<T> for Update<'_, T, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<T>>(self) {
+        // A block lies in local arrays while it is worked on: the compiler sees that they do not overlap.
+        const BLOCK: usize = 16;
+        let Self { mut targets, source, f } = self;
+        let whole = source.len() / BLOCK * BLOCK;
+        for first in (0..whole).step_by(BLOCK) {
+            let mut block = [[T::zero(); BLOCK]; N];
+            for (block, target) in block.iter_mut().zip(&targets) {
+                block.copy_from_slice(&target[first..first + BLOCK]);
+            }
+            let source = &source[first..first + BLOCK];
+            for i in 0..BLOCK {
+                let new = f(std::array::from_fn(|t| block[t][i]), source[i]);
+                for (block, new) in block.iter_mut().zip(new) {
+                    block[i] = new;
+                }
+            }
+            for (target, block) in targets.iter_mut().zip(&block) {
+                target[first..first + BLOCK].copy_from_slice(block);
+            }
+        }
+        for i in whole..source.len() {
+            let new = f(std::array::from_fn(|t| targets[t][i]), source[i]);
+            for (target, new) in targets.iter_mut().zip(new) {
+                target[i] = new;
+            }
+        }
+    }
 }
 
 fn check_same_len<T>(operation: &'static str, expected: usize, found: View<'_, T>) -> Result<()> {

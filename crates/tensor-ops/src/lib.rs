@@ -1,7 +1,7 @@
 //! Dense tensors of `f32` and `f64` and the few operations that neural networks are made of.
 //!
 //! * [`Tensor`] owns numbers in row-major order, [`View`] borrows them; both carry a [`Shape`].
-//! * [`matmul`], [`matmul_tn`] and [`matmul_nt`] are matrix products into a buffer of the caller's.
+//! * [`matmul`], [`matmul_then`], [`add_matmul_tn`] and [`matmul_nt`] are matrix products into a buffer of the caller's.
 //! * [`sum_axis`], [`map`] and [`zip`] reduce and transform.
 //!
 //! Large operations are shared among the threads of [`with_threads`]. How an operation is cut into pieces
@@ -21,18 +21,24 @@
 
 mod elementwise;
 mod error;
+mod functions;
+mod kernel;
+mod lanes;
 mod matmul;
 mod parallel;
+mod product;
 mod reduce;
 mod scalar;
 mod shape;
+mod team;
 mod tensor;
 
-pub use elementwise::{add_row, map, map_in_place, zip, zip_in_place};
+pub use elementwise::{map, map_in_place, map_slice, update, zip, zip_in_place};
 pub use error::{Error, Result};
-pub use matmul::{matmul, matmul_nt, matmul_tn};
-pub use parallel::with_threads;
+pub use functions::{exp, exp_m1_of_negative, sigmoid, softplus, tanh};
+pub use matmul::{add_matmul_tn, add_rows, matmul, matmul_nt, matmul_then, transpose};
+pub use parallel::{for_each_shard, with_threads};
 pub use reduce::{sum, sum_axis};
 pub use scalar::{DType, Scalar};
 pub use shape::{MAX_RANK, Shape};
-pub use tensor::{Tensor, View};
+pub use tensor::{Tensor, View, ViewMut};

@@ -1,9 +1,13 @@
 //! The number types that tensors hold.
 
+use std::cell::Cell;
 use std::fmt::{Debug, Display, LowerExp};
 use std::iter::Sum;
 
 use num_traits::{Float, NumAssign};
+
+use crate::functions::Exponential;
+use crate::lanes::Vectorised;
 
 /// The type of a tensor's numbers, as files and configurations name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,7 +20,18 @@ pub enum DType {
 
 /// A real number that tensors can hold: `f32` for training, `f64` for proving gradients.
 pub trait Scalar:
-    Float + NumAssign + nalgebra::Scalar + Send + Sync + Default + Sum + Debug + Display + LowerExp
+    Vectorised
+    + Exponential
+    + Float
+    + NumAssign
+    + nalgebra::Scalar
+    + Send
+    + Sync
+    + Default
+    + Sum
+    + Debug
+    + Display
+    + LowerExp
 {
     /// The type's name in files.
     const DTYPE: DType;
@@ -28,6 +43,12 @@ pub trait Scalar:
     fn append_le_bytes(self, bytes: &mut Vec<u8>);
     /// Reads a value from its little-endian bytes; `None` unless there are exactly as many as it takes.
     fn from_le_bytes(bytes: &[u8]) -> Option<Self>;
+    /// Gives `work` this thread's buffers, whose contents mean nothing but whose memory is kept.
+    #[doc(hidden)]
+    fn with_buffers<R>(work: impl FnOnce(&mut [Vec<Self>; 2]) -> R) -> R;
+    /// As [`Scalar::with_buffers`], for one that is in use meanwhile.
+    #[doc(hidden)]
+    fn with_whole_buffer<R>(work: impl FnOnce(&mut Vec<Self>) -> R) -> R;
 }
 
 macro_rules! scalar {
@@ -51,6 +72,22 @@ macro_rules! scalar {
 
             fn from_le_bytes(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(<$type>::from_le_bytes)
+            }
+
+            fn with_buffers<R>(work: impl FnOnce(&mut [Vec<Self>; 2]) -> R) -> R {
+                thread_local!(static BUFFERS: Cell<[Vec<$type>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) });
+                let mut buffers = BUFFERS.take();
+                let result = work(&mut buffers);
+                BUFFERS.set(buffers);
+                result
+            }
+
+            fn with_whole_buffer<R>(work: impl FnOnce(&mut Vec<Self>) -> R) -> R {
+                thread_local!(static BUFFER: Cell<Vec<$type>> = const { Cell::new(Vec::new()) });
+                let mut buffer = BUFFER.take();
+                let result = work(&mut buffer);
+                BUFFER.set(buffer);
+                result
             }
         }
     };

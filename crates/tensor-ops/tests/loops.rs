@@ -2,7 +2,7 @@
 
 use approx::assert_relative_eq;
 use proptest::prelude::*;
-use tensor_ops::{Error, Tensor, add_row, map, map_in_place, sum, sum_axis, with_threads, zip, zip_in_place};
+use tensor_ops::{Error, Tensor, map, map_in_place, sum, sum_axis, with_threads, zip, zip_in_place};
 
 /// A tensor `[outer, n, inner]` whose elements are all different.
 fn counting(outer: usize, n: usize, inner: usize) -> Tensor<f64> {
@@ -28,15 +28,6 @@ proptest! {
                 prop_assert_eq!(sums.data()[o * inner + i], expected);
             }
         }
-    }
-
-    #[test]
-    fn add_row_reaches_each_row(rows in 0_usize..9, columns in 0_usize..40) {
-        let mut tensor = counting(1, rows, columns);
-        let row = Tensor::from_fn([columns], || 0.5);
-        let before = tensor.clone();
-        add_row(&mut tensor, row.view()).unwrap();
-        prop_assert!(tensor.data().iter().zip(before.data()).all(|(after, before)| *after == before + 0.5));
     }
 }
 
@@ -72,6 +63,5 @@ fn refuse_shapes_that_do_not_fit() {
         Err(Error::Shape { operation, expected: expected.to_owned(), found: b.shape() })
     };
     assert_eq!(zip(a.view(), b.view(), &mut output, |x, _| x), expected("zip", "6 elements"));
-    assert_eq!(add_row(&mut a.clone(), b.view()), expected("add_row", "3 elements"));
     assert_eq!(sum_axis(b.view(), 3, &mut output), expected("sum_axis", "an axis 3"));
 }

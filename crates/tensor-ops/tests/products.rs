@@ -3,13 +3,26 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
-use tensor_ops::{Result, Scalar, Tensor, View, matmul, matmul_nt, matmul_tn, with_threads};
+use tensor_ops::{
+    Result, Scalar, Tensor, View, add_matmul_tn, add_rows, matmul, matmul_nt, matmul_then, transpose,
+    with_threads,
+};
+
+/// `add_matmul_tn` onto zeros.
+fn matmul_tn<T: Scalar>(lhs: View<'_, T>, rhs: View<'_, T>, output: &mut Tensor<T>) -> Result<()> {
+    output.fill(T::zero());
+    add_matmul_tn(lhs, rhs, output)
+}
 
 type Product<T> = fn(View<'_, T>, View<'_, T>, &mut Tensor<T>) -> Result<()>;
 
 /// The kinds of product: plain, left side transposed, right side transposed.
 fn products<T: Scalar>() -> [(Product<T>, bool, bool); 3] {
-    [(matmul, false, false), (matmul_tn, true, false), (matmul_nt, false, true)]
+    [
+        (|lhs, rhs, output| matmul(lhs, rhs, output), false, false),
+        (matmul_tn, true, false),
+        (|lhs, rhs, output| matmul_nt(lhs, rhs, output), false, true),
+    ]
 }
 
 /// Small integers, so that every sum is exact and the comparison can be for equality.
@@ -67,6 +80,66 @@ fn hold_at_degenerate_and_blocked_sizes() {
 }
 
 #[test]
+fn hold_where_sides_are_packed_and_where_nalgebra_multiplies() {
+    // Right sides that are packed as a whole, or for each block; left sides that lie far apart; many inner blocks.
+    for (m, k, n) in [(30, 70, 90), (30, 600, 70), (200, 300, 140), (5, 300, 300), (400, 257, 130)] {
+        check::<f32>(m, k, n);
+        check::<f64>(m, k, n);
+    }
+    check::<f64>(513, 512, 515);
+}
+
+#[test]
+fn add_a_row_and_do_what_follows() {
+    for (m, k, n) in [(1, 3, 1), (7, 5, 1), (30, 4, 50), (30, 70, 90), (300, 200, 300), (520, 512, 512)] {
+        let (lhs, rhs, row) = (integers::<f64>(m, k, 1), integers::<f64>(k, n, 2), integers(1, n, 3));
+        let (mut plain, mut found) = (Tensor::zeros([m, n]), Tensor::full([m, n], f64::NAN));
+        matmul(lhs.view(), rhs.view(), &mut plain).unwrap();
+        let then = |values: &mut [f64]| values.iter_mut().for_each(|x| *x *= 2.0);
+        matmul_then(lhs.view(), rhs.view(), Some(row.view()), &mut found, then).unwrap();
+        let rows = found.data().chunks_exact(n).zip(plain.data().chunks_exact(n));
+        for (found, plain) in rows {
+            for j in 0..n {
+                assert_eq!(found[j], 2.0 * (plain[j] + row.data()[j]), "{m}x{k}x{n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_are_added_to() {
+    let (input, grad) = (integers::<f64>(9, 4, 1), integers::<f64>(9, 3, 2));
+    let (mut once, mut twice) = (Tensor::zeros([4, 3]), Tensor::zeros([4, 3]));
+    add_matmul_tn(input.view(), grad.view(), &mut once).unwrap();
+    for _ in 0..2 {
+        add_matmul_tn(input.view(), grad.view(), &mut twice).unwrap();
+    }
+    assert!(once.data().iter().zip(twice.data()).all(|(once, twice)| *twice == 2.0 * once));
+
+    for (rows, columns) in [(0, 3), (1, 1), (9, 3), (500, 130)] {
+        let input = integers::<f32>(rows, columns, 3);
+        let mut sums = Tensor::full([columns], 1.0);
+        add_rows(input.view(), &mut sums).unwrap();
+        for (j, &sum) in sums.data().iter().enumerate() {
+            assert_eq!(sum, 1.0 + (0..rows).map(|i| input.data()[i * columns + j]).sum::<f32>());
+        }
+    }
+    let error = add_rows(input.view(), &mut Tensor::zeros([5])).unwrap_err().to_string();
+    assert_eq!(error, "add_rows: expected an output of 4 elements, found [5]");
+}
+
+#[test]
+fn transpose_turns_rows_into_columns() {
+    for (m, n) in [(0, 3), (1, 1), (3, 20), (17, 9)] {
+        let input = integers::<f64>(m, n, 1);
+        let mut output = Tensor::default();
+        transpose(input.view(), &mut output);
+        assert_eq!(&*output.shape(), &[n, m]);
+        assert!((0..m * n).all(|at| output.data()[at % n * m + at / n] == input.data()[at]));
+    }
+}
+
+#[test]
 fn have_the_same_bits_at_any_thread_count() {
     let mut state = 7_u64;
     let mut random = |rows, columns| {
@@ -76,16 +149,17 @@ fn have_the_same_bits_at_any_thread_count() {
         })
     };
     for (product, lhs_transposed, rhs_transposed) in products::<f32>() {
-        let (m, k, n) = (517, 130, 93);
-        let lhs = if lhs_transposed { random(k, m) } else { random(m, k) };
-        let rhs = if rhs_transposed { random(n, k) } else { random(k, n) };
-        let run = |threads| {
-            let mut output = Tensor::zeros([m, n]);
-            with_threads(threads, || product(lhs.view(), rhs.view(), &mut output)).unwrap().unwrap();
-            output
-        };
-        let one = run(1);
-        assert!([2, 3, 4, 8].into_iter().all(|threads| run(threads) == one));
+        for (m, k, n) in [(517, 130, 93), (100, 50, 50), (640, 600, 640), (200, 300, 300), (64, 2, 1)] {
+            let lhs = if lhs_transposed { random(k, m) } else { random(m, k) };
+            let rhs = if rhs_transposed { random(n, k) } else { random(k, n) };
+            let run = |threads| {
+                let mut output = Tensor::zeros([m, n]);
+                with_threads(threads, || product(lhs.view(), rhs.view(), &mut output)).unwrap().unwrap();
+                output
+            };
+            let one = run(1);
+            assert!([2, 3, 4, 8].into_iter().all(|threads| run(threads) == one));
+        }
     }
 }
 

@@ -8,9 +8,9 @@
 //! ceil(steps / s) output steps and divides the zeros it needs evenly, the odd one after the input.
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Shape, Tensor, View, matmul, matmul_nt, matmul_tn};
+use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use super::dense::{bias_gradient, linear_backward, linear_forward, linear_parameters, yes, zeros};
+use super::dense::{LINEAR_SCRATCH, linear_backward, linear_forward, linear_parameters, yes, zeros};
 use super::unexpected;
 use crate::error::check_setting;
 use crate::{Activation, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
@@ -65,8 +65,9 @@ fn one() -> usize {
     1
 }
 
-/// The scratch tensor that holds the patches: for each output step the input that its kernel sees.
-const PATCHES: usize = 2;
+/// The scratch tensors that hold the patches, for each output step the input that its kernel sees, and their gradient.
+const PATCHES: usize = LINEAR_SCRATCH;
+const GRAD_PATCHES: usize = LINEAR_SCRATCH + 1;
 
 impl Conv1D {
     /// A layer of stride 1, dilation 1, `valid`, with a bias and no activation.
@@ -190,7 +191,7 @@ impl<T: Scalar> Layer<T> for Conv1D {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        let mut patches = std::mem::take(&mut workspace.scratch(3)[PATCHES]);
+        let mut patches = std::mem::take(&mut workspace.scratch(LINEAR_SCRATCH + 2)[PATCHES]);
         let patch_view = if self.is_pointwise() {
             input
         } else {
@@ -198,11 +199,8 @@ impl<T: Scalar> Layer<T> for Conv1D {
             patches.view()
         };
         let activation = workspace.activation(self.activation);
-        let product = |z: &mut Tensor<T>| {
-            z.resize(patch_view.shape().with_last(self.filters));
-            Ok(matmul(patch_view, parameters[0].value.view(), z)?)
-        };
-        linear_forward(parameters, activation, product, workspace)?;
+        let output = patch_view.shape().with_last(self.filters);
+        linear_forward(parameters, patch_view, output, activation, workspace)?;
         workspace.scratch[PATCHES] = patches;
         Ok(())
     }
@@ -216,30 +214,31 @@ impl<T: Scalar> Layer<T> for Conv1D {
         gradients: &mut [Tensor<T>],
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        let grad_z = linear_backward(workspace.activation(self.activation), grad_output, workspace)?;
-        let Workspace { scratch, grad_input, .. } = workspace;
-        let patches = &mut scratch[PATCHES];
-        if wanted.parameters {
-            let patches = if self.is_pointwise() { input } else { patches.view() };
-            matmul_tn(patches, grad_z.view(), &mut gradients[0])?;
-            bias_gradient(&grad_z, gradients)?;
+        let activation = workspace.activation(self.activation);
+        let Workspace { output, grad_input, scratch, .. } = workspace;
+        let (scratch, patches) = scratch.split_at_mut(PATCHES);
+        let (patches, grad_patches) = patches.split_at_mut(GRAD_PATCHES - PATCHES);
+        let gradients = if wanted.parameters { gradients } else { &mut [] };
+        let mut backward = |input, grad_input| {
+            linear_backward(
+                activation,
+                parameters,
+                input,
+                output,
+                grad_output,
+                gradients,
+                grad_input,
+                scratch,
+            )
+        };
+        if self.is_pointwise() {
+            return backward(input, wanted.input.then_some(grad_input));
         }
+        backward(patches[0].view(), wanted.input.then_some(&mut grad_patches[0]))?;
         if wanted.input {
-            let kernel = parameters[0].value.view();
-            let [kernel_size, channels, filters] = *kernel.shape() else {
-                return unexpected("conv1d", "a kernel [kernel_size, channels, filters]", kernel.shape());
-            };
-            let kernel = kernel.reshape([kernel_size * channels, filters])?;
             grad_input.resize(input.shape());
-            if self.is_pointwise() {
-                matmul_nt(grad_z.view(), kernel, grad_input)?;
-            } else {
-                // The patches are not needed again: their gradient takes their place.
-                matmul_nt(grad_z.view(), kernel, patches)?;
-                self.add_patches(patches, grad_input)?;
-            }
+            self.add_patches(&grad_patches[0], grad_input)?;
         }
-        scratch[super::dense::GRAD_Z] = grad_z;
         Ok(())
     }
 

@@ -14,7 +14,9 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Shape, Tensor, View, add_row, matmul, matmul_nt, matmul_tn, sum_axis};
+use tensor_ops::{
+    Scalar, Shape, Tensor, View, add_matmul_tn, add_rows, matmul, matmul_nt, matmul_then, transpose,
+};
 
 use super::unexpected;
 use crate::error::check_setting;
@@ -86,15 +88,8 @@ impl<T: Scalar> Layer<T> for Dense {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        linear_forward(
-            parameters,
-            workspace.activation(self.activation),
-            |z| {
-                z.resize(input.shape().with_last(self.units));
-                Ok(matmul(input, parameters[0].value.view(), z)?)
-            },
-            workspace,
-        )
+        let output = input.shape().with_last(self.units);
+        linear_forward(parameters, input, output, workspace.activation(self.activation), workspace)
     }
 
     fn backward(
@@ -106,17 +101,11 @@ impl<T: Scalar> Layer<T> for Dense {
         gradients: &mut [Tensor<T>],
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        let grad_z = linear_backward(workspace.activation(self.activation), grad_output, workspace)?;
-        if wanted.parameters {
-            matmul_tn(input, grad_z.view(), &mut gradients[0])?;
-            bias_gradient(&grad_z, gradients)?;
-        }
-        if wanted.input {
-            workspace.grad_input.resize(input.shape());
-            matmul_nt(grad_z.view(), parameters[0].value.view(), &mut workspace.grad_input)?;
-        }
-        workspace.scratch[GRAD_Z] = grad_z;
-        Ok(())
+        let activation = workspace.activation(self.activation);
+        let Workspace { output, grad_input, scratch, .. } = workspace;
+        let grad_input = wanted.input.then_some(grad_input);
+        let gradients = if wanted.parameters { gradients } else { &mut [] };
+        linear_backward(activation, parameters, input, output, grad_output, gradients, grad_input, scratch)
     }
 
     fn final_activation(&self) -> Activation {
@@ -124,10 +113,18 @@ impl<T: Scalar> Layer<T> for Dense {
     }
 }
 
-/// What Dense and the convolutions keep in their scratch: z = x kernel + bias where the activation's gradient
-/// needs it, and the gradient of z.
+/// What Dense and the convolutions keep in their scratch: z = x kernel + bias where the activation's gradient needs it,
+/// the gradient of z, and the transposed kernel.
 const Z: usize = 0;
-pub(super) const GRAD_Z: usize = 1;
+/// How many scratch tensors that is.
+pub(super) const LINEAR_SCRATCH: usize = 3;
+
+/// A kernel of at most so many elements is worth going through again for each block of rows.
+const SMALL_KERNEL: usize = 1 << 14;
+/// Elements of z in such a block, which then stay in the first-level cache.
+const BLOCK: usize = 1 << 12;
+/// Rows in a block at least.
+const FEWEST_ROWS: usize = 24;
 
 /// The parameters of a layer `x kernel + bias`, where the bias has one number for each output feature.
 pub(super) fn linear_parameters(
@@ -141,46 +138,76 @@ pub(super) fn linear_parameters(
     [kernel].into_iter().chain(bias).collect()
 }
 
-/// Computes `output = f(z + bias)`, where `product` writes z.
+/// Computes `output = f(input kernel + bias)` in one pass, or, where the activation's gradient needs z or f needs
+/// whole rows, in two.
 pub(super) fn linear_forward<T: Scalar>(
     parameters: &[Parameter<T>],
+    input: View<'_, T>,
+    output_shape: Shape,
     activation: Activation,
-    product: impl FnOnce(&mut Tensor<T>) -> Result<()>,
     workspace: &mut Workspace<T>,
 ) -> Result<()> {
-    workspace.scratch(2);
+    let kernel = parameters[0].value.view();
+    let bias = parameters.get(1).map(|bias| bias.value.view());
+    workspace.scratch(LINEAR_SCRATCH);
     let Workspace { output, scratch, .. } = workspace;
-    let in_place = activation == Activation::Linear;
-    let z = if in_place { output } else { &mut scratch[Z] };
-    product(z)?;
-    if let Some(bias) = parameters.get(1) {
-        add_row(z, bias.value.view())?;
+    if activation.is_elementwise() && !activation.needs_input() {
+        output.resize(output_shape);
+        return Ok(matmul_then(input, kernel, bias, output, |values| activation.apply(values))?);
     }
-    if !in_place {
-        activation.forward(scratch[Z].view(), &mut workspace.output);
-    }
+    let z = &mut scratch[Z];
+    z.resize(output_shape);
+    matmul_then(input, kernel, bias, z, |_| {})?;
+    activation.forward(z.view(), output);
     Ok(())
 }
 
-/// Computes the gradient of z, in the scratch tensor that it takes out of the workspace.
+/// Adds to the `gradients` of kernel and bias, if there are any, and computes `grad_input`, if it is there. This is done
+/// for a block of rows at a time, so that the gradient of z is still in the cache where it is needed.
+#[allow(clippy::too_many_arguments, reason = "what a backward pass of a linear layer depends on")]
 pub(super) fn linear_backward<T: Scalar>(
     activation: Activation,
+    parameters: &[Parameter<T>],
+    input: View<'_, T>,
+    output: &Tensor<T>,
     grad_output: View<'_, T>,
-    workspace: &mut Workspace<T>,
-) -> Result<Tensor<T>> {
-    workspace.scratch(2);
-    let mut grad_z = std::mem::take(&mut workspace.scratch[GRAD_Z]);
-    let input = workspace.scratch[Z].view();
-    activation.backward(input, workspace.output.view(), grad_output, &mut grad_z)?;
-    Ok(grad_z)
-}
-
-/// The gradient of the bias, where there is one: the sum of the gradient of z over all rows.
-pub(super) fn bias_gradient<T: Scalar>(grad_z: &Tensor<T>, gradients: &mut [Tensor<T>]) -> Result<()> {
-    if let Some(gradient) = gradients.get_mut(1) {
-        let (rows, units) = grad_z.shape().as_matrix();
-        sum_axis(grad_z.view().reshape([rows, units])?, 0, gradient)?;
-        gradient.resize([units]);
+    gradients: &mut [Tensor<T>],
+    mut grad_input: Option<&mut Tensor<T>>,
+    scratch: &mut [Tensor<T>],
+) -> Result<()> {
+    let (rows, units) = grad_output.shape().as_matrix();
+    let (_, features) = input.shape().as_matrix();
+    let [z, grad_z, kernel_t, ..] = scratch else {
+        return unexpected("linear layer", "a forward pass before", grad_output.shape());
+    };
+    let kernel = parameters[0].value.view().reshape([features, units])?;
+    let block = if features * units <= SMALL_KERNEL { (BLOCK / units).max(FEWEST_ROWS) } else { rows };
+    let blocks = rows.div_ceil(block.max(1));
+    if grad_input.is_some() && blocks > 1 {
+        transpose(kernel, kernel_t);
+    }
+    for index in 0..blocks {
+        let range = index * rows / blocks..(index + 1) * rows / blocks;
+        let mut grad = grad_output.as_matrix().rows(range.clone())?;
+        if activation != Activation::Linear {
+            let output = output.view().as_matrix().rows(range.clone())?;
+            let z = if activation.needs_input() { z.view().as_matrix().rows(range.clone())? } else { output };
+            activation.backward(z, output, grad, grad_z)?;
+            grad = grad_z.view();
+        }
+        if let Some((kernel, bias)) = gradients.split_first_mut() {
+            add_matmul_tn(input.as_matrix().rows(range.clone())?, grad, kernel)?;
+            bias.first_mut().map_or(Ok(()), |bias| add_rows(grad, bias))?;
+        }
+        if let Some(grad_input) = &mut grad_input {
+            grad_input.resize(input.shape());
+            let target = grad_input.view_mut().reshape([rows, features])?.rows(range)?;
+            if blocks > 1 {
+                matmul(grad, kernel_t.view(), target)?;
+            } else {
+                matmul_nt(grad, kernel, target)?;
+            }
+        }
     }
     Ok(())
 }

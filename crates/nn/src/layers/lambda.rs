@@ -13,11 +13,12 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{MAX_RANK, Scalar, Shape, Tensor, View, map, sum_axis, zip_in_place};
+use tensor_ops::{
+    MAX_RANK, Scalar, Shape, Tensor, View, exp, map, sigmoid, softplus, sum_axis, tanh, zip_in_place,
+};
 
 use super::expression::{Binary, Expression, Node, Reduction, Unary};
 use super::unexpected;
-use crate::activation::{sigmoid, softplus};
 use crate::{Layer, Parameter, Result, Wanted, Workspace};
 
 /// Computes an [`Expression`] of each row. Has no parameters.
@@ -289,14 +290,14 @@ fn unary<T: Scalar>(function: Unary, x: View<'_, T>, y: &mut Tensor<T>) {
         Unary::Negate => map(x, y, |x| -x),
         Unary::Square => map(x, y, |x| x * x),
         Unary::Sqrt => map(x, y, T::sqrt),
-        Unary::Exp => map(x, y, T::exp),
+        Unary::Exp => map(x, y, exp),
         Unary::Log => map(x, y, T::ln),
         Unary::Abs => map(x, y, T::abs),
         Unary::Sin => map(x, y, T::sin),
         Unary::Cos => map(x, y, T::cos),
         Unary::Relu => map(x, y, |x| if x <= T::zero() { T::zero() } else { x }),
         Unary::Sigmoid => map(x, y, sigmoid),
-        Unary::Tanh => map(x, y, T::tanh),
+        Unary::Tanh => map(x, y, tanh),
         Unary::Softplus => map(x, y, softplus),
         Unary::Silu => map(x, y, |x| x * sigmoid(x)),
     }

@@ -1,0 +1,416 @@
+//! Numbers side by side in a register, and the choice of the widest registers that the processor has.
+//!
+//! A kernel is written once, over any [`Lanes`], as a [`Kernel`]; [`run`](Vectorised::run) compiles it for each
+//! kind of registers and takes the best kind at run time. On processors without one of these, lanes are an array
+//! that the compiler vectorises as far as it can (with NEON on ARM).
+
+#![allow(unsafe_code, reason = "kernels work on memory that they share out themselves")]
+
+/// A few numbers, on which one instruction works.
+///
+/// # Safety
+/// All functions need the instructions of their type, which [`Vectorised::run`] checks. Pointers must be valid for
+/// as many numbers as are read or written; they need no alignment.
+pub trait Lanes<T>: Copy {
+    /// Registers of half the width for the rest of a row, where they save work; else the type itself.
+    type Half: Lanes<T>;
+    /// How many numbers.
+    const COUNT: usize;
+    /// How many rows of registers, each [`Lanes::COLUMNS`] wide, a product holds at a time.
+    const ROWS: usize;
+    /// How many registers lie side by side in a row.
+    const COLUMNS: usize;
+
+    /// `x` in every lane.
+    unsafe fn splat(x: T) -> Self;
+    /// The lower half; used where `Half` is another type.
+    unsafe fn half(self) -> Self::Half;
+    /// `COUNT` numbers from memory.
+    unsafe fn load(from: *const T) -> Self;
+    /// The first `count` from memory, at most `COUNT`; zeros in the other lanes.
+    unsafe fn load_first(from: *const T, count: usize) -> Self;
+    /// All lanes to memory.
+    unsafe fn store(self, to: *mut T);
+    /// The first `count` lanes to memory, at most `COUNT`.
+    unsafe fn store_first(self, to: *mut T, count: usize);
+    /// `self a + b`, rounded once where the processor has an instruction for it.
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The sum of all lanes: halves are added to each other until one number is left.
+    unsafe fn sum(self) -> T;
+}
+
+/// Work that is compiled for each kind of registers.
+pub trait Kernel<T> {
+    /// What it gives.
+    type Output;
+    /// Does the work with registers of type `L`.
+    ///
+    /// # Safety
+    /// The processor must have the instructions of `L`.
+    unsafe fn run<L: Lanes<T>>(self) -> Self::Output;
+}
+
+/// A number that kernels can be compiled for.
+pub trait Vectorised: Sized {
+    /// Runs a kernel with the widest registers of this processor.
+    fn run<K: Kernel<Self>>(kernel: K) -> K::Output;
+}
+
+/// Runs `work` compiled for the widest registers of this processor, for loops that the compiler vectorises itself.
+pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    struct Loop<F>(F);
+    impl<R, F: FnOnce() -> R> Kernel<f32> for Loop<F> {
+        type Output = R;
+
+        #[inline(always)]
+        unsafe fn run<L: Lanes<f32>>(self) -> R {
+            (self.0)()
+        }
+    }
+    f32::run(Loop(work))
+}
+
+macro_rules! vectorised {
+    ($type:ty, $avx512:ident, $avx2:ident) => {
+        impl Vectorised for $type {
+            #[inline]
+            fn run<K: Kernel<Self>>(kernel: K) -> K::Output {
+                #[cfg(target_arch = "x86_64")]
+                {
+                    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                    unsafe fn avx512<K: Kernel<$type>>(kernel: K) -> K::Output {
+                        // SAFETY: this function's caller vouches for the instructions.
+                        unsafe { kernel.run::<x86::$avx512>() }
+                    }
+                    #[target_feature(enable = "avx2,fma")]
+                    unsafe fn avx2<K: Kernel<$type>>(kernel: K) -> K::Output {
+                        // SAFETY: this function's caller vouches for the instructions.
+                        unsafe { kernel.run::<x86::$avx2>() }
+                    }
+                    if x86::has_avx512() {
+                        // SAFETY: the processor has the instructions.
+                        return unsafe { avx512(kernel) };
+                    }
+                    if x86::has_avx2() {
+                        // SAFETY: the processor has the instructions.
+                        return unsafe { avx2(kernel) };
+                    }
+                }
+                // SAFETY: an array needs no instructions that a processor may lack.
+                unsafe { kernel.run::<Array<$type>>() }
+            }
+        }
+    };
+}
+
+vectorised!(f32, F32x16, F32x8);
+vectorised!(f64, F64x8, F64x4);
+
+/// Lanes for any processor.
+#[derive(Clone, Copy)]
+pub(crate) struct Array<T>([T; 4]);
+
+macro_rules! array_lanes {
+    ($type:ty) => {
+        impl Lanes<$type> for Array<$type> {
+            type Half = Self;
+            const COUNT: usize = 4;
+            const ROWS: usize = 4;
+            const COLUMNS: usize = 2;
+
+            #[inline(always)]
+            unsafe fn splat(x: $type) -> Self {
+                Self([x; 4])
+            }
+
+            #[inline(always)]
+            unsafe fn half(self) -> Self {
+                self
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const $type) -> Self {
+                // SAFETY: the caller vouches for four numbers.
+                Self(unsafe { from.cast::<[$type; 4]>().read_unaligned() })
+            }
+
+            #[inline(always)]
+            unsafe fn load_first(from: *const $type, count: usize) -> Self {
+                // SAFETY: the caller vouches for `count` numbers.
+                Self(std::array::from_fn(|i| if i < count { unsafe { from.add(i).read() } } else { 0.0 }))
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $type) {
+                // SAFETY: the caller vouches for four numbers.
+                unsafe { to.cast::<[$type; 4]>().write_unaligned(self.0) }
+            }
+
+            #[inline(always)]
+            unsafe fn store_first(self, to: *mut $type, count: usize) {
+                for (i, x) in self.0.into_iter().enumerate().take(count) {
+                    // SAFETY: the caller vouches for `count` numbers.
+                    unsafe { to.add(i).write(x) }
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+                // Without an instruction for it, `mul_add` would be a slow function.
+                let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+                let one = |i: usize| {
+                    if fused { self.0[i].mul_add(a.0[i], b.0[i]) } else { self.0[i] * a.0[i] + b.0[i] }
+                };
+                Self(std::array::from_fn(one))
+            }
+
+            #[inline(always)]
+            unsafe fn sum(self) -> $type {
+                let [a, b, c, d] = self.0;
+                (a + c) + (b + d)
+            }
+        }
+    };
+}
+
+array_lanes!(f32);
+array_lanes!(f64);
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Lanes;
+
+    pub(crate) fn has_avx512() -> bool {
+        has_avx2()
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+    }
+
+    pub(crate) fn has_avx2() -> bool {
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    }
+
+    /// Sixteen `f32` with AVX-512.
+    #[derive(Clone, Copy)]
+    pub(crate) struct F32x16(__m512);
+    /// Eight `f32` with AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub(crate) struct F32x8(__m256);
+    /// Eight `f64` with AVX-512.
+    #[derive(Clone, Copy)]
+    pub(crate) struct F64x8(__m512d);
+    /// Four `f64` with AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub(crate) struct F64x4(__m256d);
+
+    macro_rules! lanes {
+        (
+            $lanes:ident, $type:ty, $half:ident, $count:literal, $rows:literal, $columns:literal, $mask:expr,
+            $set1:ident, $half_of:expr, $loadu:ident, $load_mask:expr, $storeu:ident, $store_mask:expr,
+            $fmadd:ident, $sum:expr
+        ) => {
+            impl Lanes<$type> for $lanes {
+                type Half = $half;
+                const COUNT: usize = $count;
+                const ROWS: usize = $rows;
+                const COLUMNS: usize = $columns;
+
+                #[inline(always)]
+                unsafe fn splat(x: $type) -> Self {
+                    // SAFETY: the trait's caller vouches for the instructions.
+                    Self(unsafe { $set1(x) })
+                }
+
+                #[inline(always)]
+                unsafe fn half(self) -> $half {
+                    // SAFETY: as above.
+                    unsafe { $half_of(self) }
+                }
+
+                #[inline(always)]
+                unsafe fn load(from: *const $type) -> Self {
+                    // SAFETY: as above; and for the memory.
+                    Self(unsafe { $loadu(from) })
+                }
+
+                #[inline(always)]
+                unsafe fn load_first(from: *const $type, count: usize) -> Self {
+                    // SAFETY: as above; lanes behind `count` are not read.
+                    Self(unsafe { $load_mask($mask(count), from) })
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $type) {
+                    // SAFETY: as above.
+                    unsafe { $storeu(to, self.0) }
+                }
+
+                #[inline(always)]
+                unsafe fn store_first(self, to: *mut $type, count: usize) {
+                    // SAFETY: as above; lanes behind `count` are not written.
+                    unsafe { $store_mask(to, $mask(count), self.0) }
+                }
+
+                #[inline(always)]
+                unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $fmadd(self.0, a.0, b.0) })
+                }
+
+                #[inline(always)]
+                unsafe fn sum(self) -> $type {
+                    // SAFETY: as above.
+                    unsafe { $sum(self.0) }
+                }
+            }
+        };
+    }
+
+    /// All bits in the first `count` of 16 lanes and none in the others.
+    static MASK_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    static MASK_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+    #[inline(always)]
+    fn bits_16(count: usize) -> __mmask16 {
+        ((1_u32 << count.min(16)) - 1) as __mmask16
+    }
+
+    #[inline(always)]
+    fn bits_8(count: usize) -> __mmask8 {
+        ((1_u32 << count.min(8)) - 1) as __mmask8
+    }
+
+    #[inline(always)]
+    unsafe fn mask_32(count: usize) -> __m256i {
+        // SAFETY: eight numbers from a place in 0..=8 lie inside the sixteen.
+        unsafe { _mm256_loadu_si256(MASK_32.as_ptr().add(8 - count.min(8)).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn mask_64(count: usize) -> __m256i {
+        // SAFETY: four numbers from a place in 0..=4 lie inside the eight.
+        unsafe { _mm256_loadu_si256(MASK_64.as_ptr().add(4 - count.min(4)).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_8_f32(x: __m256) -> f32 {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_4_f64(x: __m256d) -> f64 {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            let x = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd::<1>(x));
+            _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_16_f32(x: __m512) -> f32 {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { sum_8_f32(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x))) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_8_f64(x: __m512d) -> f64 {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { sum_4_f64(_mm256_add_pd(_mm512_castpd512_pd256(x), _mm512_extractf64x4_pd::<1>(x))) }
+    }
+
+    #[inline(always)]
+    unsafe fn half_16_f32(x: F32x16) -> F32x8 {
+        // SAFETY: the caller vouches for the instructions.
+        F32x8(unsafe { _mm512_castps512_ps256(x.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn half_8_f64(x: F64x8) -> F64x4 {
+        // SAFETY: the caller vouches for the instructions.
+        F64x4(unsafe { _mm512_castpd512_pd256(x.0) })
+    }
+
+    /// Lanes that have no halves.
+    #[inline(always)]
+    unsafe fn whole<L>(x: L) -> L {
+        x
+    }
+
+    lanes!(
+        F32x16,
+        f32,
+        F32x8,
+        16,
+        6,
+        4,
+        bits_16,
+        _mm512_set1_ps,
+        half_16_f32,
+        _mm512_loadu_ps,
+        _mm512_maskz_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_mask_storeu_ps,
+        _mm512_fmadd_ps,
+        sum_16_f32
+    );
+    lanes!(
+        F64x8,
+        f64,
+        F64x4,
+        8,
+        6,
+        4,
+        bits_8,
+        _mm512_set1_pd,
+        half_8_f64,
+        _mm512_loadu_pd,
+        _mm512_maskz_loadu_pd,
+        _mm512_storeu_pd,
+        _mm512_mask_storeu_pd,
+        _mm512_fmadd_pd,
+        sum_8_f64
+    );
+    lanes!(
+        F32x8,
+        f32,
+        F32x8,
+        8,
+        6,
+        2,
+        mask_32,
+        _mm256_set1_ps,
+        whole,
+        _mm256_loadu_ps,
+        |mask, from| _mm256_maskload_ps(from, mask),
+        _mm256_storeu_ps,
+        _mm256_maskstore_ps,
+        _mm256_fmadd_ps,
+        sum_8_f32
+    );
+    lanes!(
+        F64x4,
+        f64,
+        F64x4,
+        4,
+        6,
+        2,
+        mask_64,
+        _mm256_set1_pd,
+        whole,
+        _mm256_loadu_pd,
+        |mask, from| _mm256_maskload_pd(from, mask),
+        _mm256_storeu_pd,
+        _mm256_maskstore_pd,
+        _mm256_fmadd_pd,
+        sum_4_f64
+    );
+}
