@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program reports by printing")]
 
+mod peers;
 mod source;
 mod tidy;
 
@@ -58,8 +59,8 @@ const TASKS: [Task; 8] = [
     Task {
         name: "bench",
         args: "[ARGS]",
-        about: "benchmarks (ARGS go to `cargo bench`)",
-        run: |args| hand_over(bench(args)),
+        about: "benchmarks (--peers: beside JAX, PyTorch and burn; --scaling; else as `cargo bench`)",
+        run: bench,
     },
     Task { name: "tidy", args: "", about: "check what the compiler does not see", run: run_tidy },
     Task { name: "ci", args: "", about: "everything that must pass, cheapest first", run: ci },
@@ -154,10 +155,16 @@ fn golden(args: &[OsString]) -> Result<Command, String> {
     Ok(command)
 }
 
-fn bench(args: &[OsString]) -> Command {
-    let mut command = cargo(&["bench", "--package", "benches"]);
-    command.args(args);
-    command
+fn bench(args: &[OsString]) -> Outcome {
+    match args {
+        [only] if only == "--peers" => peers::compare(&root()?),
+        [only] if only == "--scaling" => peers::scale(&root()?),
+        _ => {
+            let mut command = cargo(&["bench", "--package", "benches", "--benches"]);
+            command.args(args);
+            hand_over(command)
+        }
+    }
 }
 
 /// Lets `command` take the place of this process, as the last thing a task does.

@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code, reason = "kernels work on memory that they share out themselves")]
 
+use std::hint::black_box;
+
 use crate::Scalar;
 use crate::lanes::{Kernel, Lanes};
 
@@ -278,6 +280,39 @@ impl<T: Scalar> Kernel<T> for Dots<'_, T> {
                 }
             }
         }
+    }
+}
+
+/// Does `rounds` rounds of multiply-adds on numbers in registers, as many as the processor can overlap, and says how many
+/// that were: the most that a product could do in the same time. For benchmarks.
+#[must_use]
+pub fn multiply_adds<T: Scalar>(rounds: usize) -> usize {
+    T::run(Chains { rounds, start: T::one() })
+}
+
+struct Chains<T> {
+    rounds: usize,
+    start: T,
+}
+
+impl<T: Scalar> Kernel<T> for Chains<T> {
+    type Output = usize;
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<T>>(self) -> usize {
+        const CHAINS: usize = 12;
+        // SAFETY: nothing but registers is used, and the caller vouches for the instructions.
+        unsafe {
+            let [factor, term] = black_box([0.999, 0.001]).map(|x| L::splat(T::from_f64(x)));
+            let mut chains = [L::splat(black_box(self.start)); CHAINS];
+            for _ in 0..self.rounds {
+                for chain in &mut chains {
+                    *chain = chain.mul_add(factor, term);
+                }
+            }
+            black_box(chains.map(|chain| chain.sum()));
+        }
+        self.rounds * CHAINS * L::COUNT
     }
 }
 

@@ -36,6 +36,7 @@ mod tensor;
 pub use elementwise::{map, map_in_place, map_slice, update, zip, zip_in_place};
 pub use error::{Error, Result};
 pub use functions::{exp, exp_m1_of_negative, sigmoid, softplus, tanh};
+pub use kernel::multiply_adds;
 pub use matmul::{add_matmul_tn, add_rows, matmul, matmul_nt, matmul_then, transpose};
 pub use parallel::{for_each_shard, with_threads};
 pub use reduce::{sum, sum_axis};

@@ -45,17 +45,22 @@ impl Lambda {
     fn node_shapes(&self, input: Shape) -> Result<Vec<Shape>> {
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.expression.nodes.len());
         for node in &self.expression.nodes {
-            shapes.push(match node {
-                Node::Input => input,
-                Node::Constant(_) => Shape::new(&vec![1; input.rank()])?,
-                Node::Unary(_, a) | Node::Power(a, _) => shapes[*a],
-                Node::Binary(_, a, b) => broadcast(shapes[*a], shapes[*b])?,
-                Node::Reduce(_, a, axis) => shapes[*a].with_axis(place_of(*axis, shapes[*a])?, 1),
-                Node::Concat(parts, axis) => concat_shape(parts, *axis, &shapes)?,
-            });
+            shapes.push(node_shape(node, input, |place| shapes[place])?);
         }
         Ok(shapes)
     }
+}
+
+/// The shape of a node, given the input's and those of the nodes before it.
+fn node_shape(node: &Node, input: Shape, before: impl Fn(usize) -> Shape) -> Result<Shape> {
+    Ok(match node {
+        Node::Input => input,
+        Node::Constant(_) => (0..input.rank()).fold(input, |shape, axis| shape.with_axis(axis, 1)),
+        Node::Unary(_, a) | Node::Power(a, _) => before(*a),
+        Node::Binary(_, a, b) => broadcast(before(*a), before(*b))?,
+        Node::Reduce(_, a, axis) => before(*a).with_axis(place_of(*axis, before(*a))?, 1),
+        Node::Concat(parts, axis) => concat_shape(parts, *axis, before)?,
+    })
 }
 
 /// The place of an axis that may count from the end.
@@ -79,12 +84,12 @@ fn broadcast(a: Shape, b: Shape) -> Result<Shape> {
     Ok(shape)
 }
 
-fn concat_shape(parts: &[usize], axis: isize, shapes: &[Shape]) -> Result<Shape> {
-    let first = shapes[parts[0]];
+fn concat_shape(parts: &[usize], axis: isize, before: impl Fn(usize) -> Shape) -> Result<Shape> {
+    let first = before(parts[0]);
     let place = place_of(axis, first)?;
     let mut total = 0;
     for part in parts {
-        let shape = shapes[*part];
+        let shape = before(*part);
         if shape.with_axis(place, 1) != first.with_axis(place, 1) {
             return unexpected("lambda", format!("parts of concat like {first} but for axis {axis}"), shape);
         }
@@ -114,19 +119,13 @@ impl<T: Scalar> Layer<T> for Lambda {
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
         let nodes = &self.expression.nodes;
-        if workspace.input_shape != input.shape() || workspace.scratch.is_empty() {
-            let shapes = self.node_shapes(input.shape())?;
-            for (value, shape) in workspace.scratch(2 * nodes.len()).iter_mut().zip(shapes) {
-                value.resize(shape);
-            }
-            workspace.input_shape = input.shape();
-        }
+        workspace.input_shape = input.shape();
+        workspace.scratch(2 * nodes.len());
         for (place, node) in nodes.iter().enumerate() {
             let (before, after) = workspace.scratch.split_at_mut(place);
+            after[0].resize(node_shape(node, input.shape(), |place| before[place].shape())?);
             evaluate(node, input, before, &mut after[0])?;
         }
-        let Workspace { output, scratch, .. } = workspace;
-        output.copy_from(scratch[nodes.len() - 1].view());
         Ok(())
     }
 
@@ -162,6 +161,11 @@ impl<T: Scalar> Layer<T> for Lambda {
             }
         }
         Ok(())
+    }
+
+    fn output<'a>(&self, _input: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
+        let last = workspace.scratch.get(self.expression.nodes.len() - 1);
+        last.unwrap_or(&workspace.output).view()
     }
 }
 
@@ -245,16 +249,22 @@ fn propagate<T: Scalar>(
         Node::Binary(operator, a, b) => {
             let (a_shape, b_shape) = (values[*a].shape(), values[*b].shape());
             let (x, y, g) = (values[*a].data(), values[*b].data(), gradient.data());
-            for_each_pair(value.shape(), a_shape, b_shape, |place, i, j| {
-                let (da, db) = match operator {
-                    Binary::Add => (T::one(), T::one()),
-                    Binary::Subtract => (T::one(), -T::one()),
-                    Binary::Multiply => (y[j], x[i]),
-                    Binary::Divide => (T::one() / y[j], -x[i] / (y[j] * y[j])),
-                };
-                gradients[*a].data_mut()[i] += g[place] * da;
-                gradients[*b].data_mut()[j] += g[place] * db;
-            });
+            let shape = value.shape();
+            let sums = &mut gradients[*a];
+            match operator {
+                Binary::Add | Binary::Subtract => add_terms(sums, shape, b_shape, |place, _, _| g[place]),
+                Binary::Multiply => add_terms(sums, shape, b_shape, |place, _, j| g[place] * y[j]),
+                Binary::Divide => add_terms(sums, shape, b_shape, |place, _, j| g[place] / y[j]),
+            }
+            let sums = &mut gradients[*b];
+            match operator {
+                Binary::Add => add_terms(sums, shape, a_shape, |place, _, _| g[place]),
+                Binary::Subtract => add_terms(sums, shape, a_shape, |place, _, _| -g[place]),
+                Binary::Multiply => add_terms(sums, shape, a_shape, |place, _, i| g[place] * x[i]),
+                Binary::Divide => {
+                    add_terms(sums, shape, a_shape, |place, j, i| -g[place] * x[i] / (y[j] * y[j]));
+                }
+            }
         }
         Node::Reduce(reduction, a, axis) => {
             let shape = values[*a].shape();
@@ -328,12 +338,44 @@ fn slope<T: Scalar>(function: Unary, x: T, y: T) -> T {
     }
 }
 
+/// Adds to each element of `sums` the terms of all elements of `shape` that were computed from it. `term(place, own,
+/// other)` is given the places of the element, of that in `sums`, and of that in the other operand.
+fn add_terms<T: Scalar>(
+    sums: &mut Tensor<T>,
+    shape: Shape,
+    other: Shape,
+    term: impl Fn(usize, usize, usize) -> T,
+) {
+    let columns = shape.last_dim();
+    let own = sums.shape();
+    let sums = sums.data_mut();
+    for_each_row(shape, own, other, |place, (i, own_step), (j, other_step)| {
+        if own_step == 0 {
+            sums[i] += (0..columns).map(|column| term(place + column, i, j + column * other_step)).sum::<T>();
+        } else {
+            for (column, sum) in sums[i..i + columns].iter_mut().enumerate() {
+                *sum += term(place + column, i + column, j + column * other_step);
+            }
+        }
+    });
+}
+
 /// Calls `f(place, a, b)` for each element of `shape` with the places of the elements of two tensors of the
 /// shapes `a` and `b` that stand there, whose sizes of 1 are repeated.
 fn for_each_pair(shape: Shape, a: Shape, b: Shape, mut f: impl FnMut(usize, usize, usize)) {
+    let columns = shape.last_dim();
+    for_each_row(shape, a, b, |place, (i, a_step), (j, b_step)| {
+        for column in 0..columns {
+            f(place + column, i + column * a_step, j + column * b_step);
+        }
+    });
+}
+
+/// Calls `f(place, a, b)` for each row of `shape` along its last axis, with the place of its first element, and, in
+/// both other tensors, of the element that stands there and the distance to the next one.
+fn for_each_row(shape: Shape, a: Shape, b: Shape, mut f: impl FnMut(usize, (usize, usize), (usize, usize))) {
     let (a_strides, b_strides) = (strides(a), strides(b));
     let last = shape.rank() - 1;
-    let columns = shape[last];
     for row in 0..shape[..last].iter().product() {
         let (mut rest, mut i, mut j) = (row, 0, 0);
         for axis in (0..last).rev() {
@@ -342,9 +384,7 @@ fn for_each_pair(shape: Shape, a: Shape, b: Shape, mut f: impl FnMut(usize, usiz
             i += place * a_strides[axis];
             j += place * b_strides[axis];
         }
-        for column in 0..columns {
-            f(row * columns + column, i + column * a_strides[last], j + column * b_strides[last]);
-        }
+        f(row * shape[last], (i, a_strides[last]), (j, b_strides[last]));
     }
 }
 

@@ -1,0 +1,96 @@
+//! The notebook's GAN in this project: the answers of `peer.py`, and, to a line `peak`, the GFLOP/s of a bare loop of
+//! fused multiply-adds.
+
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use gan::{Config, Session, preset};
+use tensor_ops::{for_each_shard, multiply_adds, with_threads};
+
+fn main() {
+    let threads = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2);
+    with_threads(threads, || serve(threads)).expect("the system starts a few threads");
+}
+
+fn serve(threads: usize) {
+    run(&mut session(1, 50, 2), 1);
+    answer(seconds_since_start());
+    let mut kept: Option<([usize; 3], Session<f32>)> = None;
+    for line in std::io::stdin().lock().lines() {
+        let line = line.expect("text");
+        if line == "peak" {
+            answer(peak(threads));
+            continue;
+        }
+        let numbers: Vec<usize> = line.split_whitespace().map(|x| x.parse().expect("a number")).collect();
+        let [batch, width, depth, epochs] = numbers.try_into().expect("four numbers");
+        let shape = [batch, width, depth];
+        let same = kept.take().filter(|(known, _)| *known == shape);
+        let mut session = same.map_or_else(|| session(batch, width, depth), |(_, session)| session);
+        run(&mut session, epochs);
+        let start = Instant::now();
+        run(&mut session, epochs);
+        answer(start.elapsed().as_secs_f64() / epochs as f64 / 6.0 * 1e6);
+        kept = Some((shape, session));
+    }
+}
+
+/// The notebook preset with another batch, and `depth` hidden layers of `width` units in G and D.
+fn session(batch: usize, width: usize, depth: usize) -> Session<f32> {
+    let hidden = |layer: &str, last: &str| -> String {
+        let name = |place| if place + 1 == depth { last } else { "relu" };
+        let line = |place| format!("{{ {layer} = {width}, activation = \"{}\" }}, ", name(place));
+        (0..depth).map(line).collect()
+    };
+    let conv = "layer = \"conv1d\", kernel_size = 1, filters";
+    let dense = "layer = \"dense\", units";
+    let generator = format!(
+        "[{{ layer = \"reshape\", target_shape = [100, 1] }}, {}{{ {conv} = 1 }}, {{ layer = \"flatten\" }}]",
+        hidden(conv, "sigmoid")
+    );
+    let decorate = "concat([x, square(x - mean(x, axis=1))], axis=1)";
+    let discriminator = format!(
+        "[{{ layer = \"lambda\", expression = \"{decorate}\" }}, {}{{ {dense} = 1, activation = \"sigmoid\" }}]",
+        hidden(dense, "relu")
+    );
+    let settings = [
+        format!("train.batch={batch}"),
+        format!("generator.layers={generator}"),
+        format!("discriminator.layers={discriminator}"),
+    ];
+    let config = Config::parse(preset("notebook").expect("the notebook preset"), &settings);
+    config.and_then(Session::new).expect("a configuration that fits")
+}
+
+fn run(session: &mut Session<f32>, epochs: usize) {
+    for _ in 0..epochs {
+        session.run_epoch().expect("an epoch");
+    }
+}
+
+/// GFLOP/s of multiply-adds on numbers in registers, on all threads: the best of a few tries.
+fn peak(threads: usize) -> f64 {
+    let mut done = vec![0_usize; threads];
+    let mut once = || {
+        let start = Instant::now();
+        for_each_shard(&mut done, |_, done| *done = multiply_adds::<f32>(1_000_000));
+        2e-9 * done.iter().sum::<usize>() as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..5).map(|_| once()).fold(0.0, f64::max)
+}
+
+/// The age of this process.
+fn seconds_since_start() -> f64 {
+    let read = |path: &str| std::fs::read_to_string(path).expect("Linux");
+    let stat = read("/proc/self/stat");
+    let fields = stat.rsplit(')').next().expect("a name in parentheses").split_whitespace();
+    let ticks: f64 = fields.skip(19).find_map(|t| t.parse().ok()).expect("a start time");
+    let uptime = read("/proc/uptime");
+    let now: f64 = uptime.split_whitespace().find_map(|t| t.parse().ok()).expect("a time");
+    now - ticks / 100.0
+}
+
+fn answer(number: f64) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{number:.3}").and_then(|()| out.flush()).expect("someone listens");
+}

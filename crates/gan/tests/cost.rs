@@ -1,0 +1,64 @@
+//! What a step does not cost: memory from the system, and other bits with other threads.
+
+use gan::{Config, Session, preset};
+use tensor_ops::{Scalar, with_threads};
+
+/// A convolution that sees its neighbours, activations with and without their input, and sizes that leave tails.
+const MIXED: [&str; 2] = [
+    r#"generator.layers=[
+        { layer = "reshape", target_shape = [100, 1] },
+        { layer = "conv1d", filters = 17, kernel_size = 3, padding = "same", activation = "silu" },
+        { layer = "conv1d", filters = 33, kernel_size = 1, activation = "tanh" },
+        { layer = "conv1d", filters = 1, kernel_size = 1 },
+        { layer = "flatten" }]"#,
+    r#"discriminator.layers=[
+        { layer = "dense", units = 65, activation = { leaky_relu = { negative_slope = 0.1 } } },
+        { layer = "sequential", layers = [{ layer = "dense", units = 7, activation = "softmax" }] },
+        { layer = "dense", units = 1, activation = "sigmoid" }]"#,
+];
+/// Wide enough for products that are packed, shared by columns, and multiplied by nalgebra.
+const WIDE: [&str; 2] = [
+    r#"generator.layers=[{ layer = "dense", units = 600, activation = "relu" }, { layer = "dense", units = 100 }]"#,
+    r#"discriminator.layers=[
+        { layer = "dense", units = 520, activation = "elu" },
+        { layer = "dense", units = 600, activation = "softplus" },
+        { layer = "dense", units = 1, activation = "sigmoid" }]"#,
+];
+
+fn session<T: Scalar>(batch: usize, changes: &[&str]) -> Session<T> {
+    let mut settings = vec![format!("train.batch={batch}"), "train.epochs=1000".to_owned()];
+    settings.extend(changes.iter().map(|&change| change.to_owned()));
+    Config::parse(preset("notebook").unwrap(), &settings).and_then(Session::new).unwrap()
+}
+
+#[test]
+fn a_step_after_the_first_allocates_nothing() {
+    for (batch, changes) in [(1, &[][..]), (7, &[]), (64, &[]), (5, &MIXED), (40, &MIXED), (33, &WIDE)] {
+        let mut session = session::<f32>(batch, changes);
+        let mut allocations = || {
+            let epochs = || (0..3).for_each(|_| session.run_epoch().unwrap());
+            with_threads(1, || allocation_counter::measure(epochs).count_total).unwrap()
+        };
+        assert!(allocations() > 0, "the first steps make their buffers");
+        assert_eq!(allocations(), 0, "batch {batch}, {changes:?}");
+    }
+}
+
+/// The state of a run after so many epochs on so many threads.
+fn trained(threads: usize, batch: usize, changes: &[&str], epochs: usize) -> Vec<u8> {
+    let mut session = session::<f32>(batch, changes);
+    with_threads(threads, || (0..epochs).for_each(|_| session.run_epoch().unwrap())).unwrap();
+    session.to_checkpoint().unwrap()
+}
+
+#[test]
+fn two_hundred_steps_have_the_same_bits_on_any_number_of_threads() {
+    for (batch, changes, epochs) in
+        [(1, &[][..], 34), (13, &[], 34), (100, &[], 2), (1, &MIXED, 34), (37, &MIXED, 34), (530, &WIDE, 2)]
+    {
+        let one = trained(1, batch, changes, epochs);
+        for threads in [2, 3, 4, 8] {
+            assert!(trained(threads, batch, changes, epochs) == one, "batch {batch}, {threads} threads");
+        }
+    }
+}
