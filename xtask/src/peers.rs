@@ -18,8 +18,8 @@ const BATCHES: [usize; 3] = [1, 64, 1024];
 const ROUNDS: usize = 7;
 /// How long one turn of a peer should last, in microseconds.
 const TURN: f64 = 400_000.0;
-/// A point that would take a peer longer than this, in microseconds a step, is left out of `--scaling`.
-const TOO_LONG: f64 = 3e6;
+/// A point that would take another program longer than this, in microseconds a step, is left out of `--scaling`.
+const TOO_LONG: f64 = 3e5;
 const STEPS_AN_EPOCH: f64 = 6.0;
 /// glibc hands large buffers back to the system after each use, which costs the peers more than their arithmetic.
 const ALLOCATOR: &str = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456";
@@ -285,9 +285,10 @@ pub(crate) fn scale(root: &Path) -> Outcome {
     Ok(0)
 }
 
-/// Microseconds a step of each peer that is expected to end in time, given what it took at the size before.
+/// Microseconds a step of this project, and of each peer that is expected to end in time, given what it took at the size
+/// before.
 fn measure(peers: &mut [Peer], shape: Shape, last: &[f64]) -> Result<Vec<Option<f64>>, String> {
-    let fast: Vec<bool> = last.iter().map(|last| 4.0 * last < TOO_LONG).collect();
+    let fast: Vec<bool> = last.iter().enumerate().map(|(i, last)| i == 0 || 4.0 * last < TOO_LONG).collect();
     let mut in_time: Vec<&mut Peer> =
         peers.iter_mut().zip(&fast).filter_map(|(peer, &fast)| fast.then_some(peer)).collect();
     in_time.iter_mut().try_for_each(|peer| peer.prepare(shape))?;

@@ -35,7 +35,8 @@ impl Report {
     }
 }
 
-/// Checks the gradients of a layer's input and of all its parameters, for a random gradient of the output.
+/// Checks the gradients of a layer's input and of all its parameters, for a random gradient of the output, and that
+/// those of the parameters are added to what is there.
 ///
 /// # Errors
 /// [`Error::Gradient`] for an error above [`TOLERANCE`]; what the layer refuses.
@@ -53,6 +54,9 @@ pub fn check_layer(
     let wanted = Wanted { input: true, parameters: true };
     layer.backward(parameters, input.view(), grad_output.view(), wanted, &mut gradients, &mut workspace)?;
     let grad_input = layer.grad_input(grad_output.view(), &workspace).to_tensor();
+    let once = gradients.clone();
+    layer.backward(parameters, input.view(), grad_output.view(), wanted, &mut gradients, &mut workspace)?;
+    let twice = std::mem::replace(&mut gradients, once);
 
     let mut output = |parameters: &[Parameter<f64>], input: &Tensor<f64>| {
         layer.forward(parameters, input.view(), &mut workspace)?;
@@ -81,6 +85,9 @@ pub fn check_layer(
             result
         })?;
         report = report.and(of_parameter);
+    }
+    for (place, (once, twice)) in gradients.iter().zip(&twice).enumerate() {
+        check_added(&parameter_name(layer, parameters, place), once, twice)?;
     }
     Ok(report)
 }
@@ -132,6 +139,21 @@ fn owner(layer: &dyn Layer<f64>, mut place: usize) -> &dyn Layer<f64> {
         place -= child.parameter_count();
     }
     layer
+}
+
+/// Refuses a gradient that a second backward pass has not added to once more: a batch that is cut into shards would
+/// lose all of them but the last.
+fn check_added(tensor: &str, once: &Tensor<f64>, twice: &Tensor<f64>) -> Result<()> {
+    let largest = once.data().iter().fold(SMALLEST_SCALE, |a, x| a.max(x.abs()));
+    for (index, (&numeric, &twice)) in once.data().iter().zip(twice.data()).enumerate() {
+        let analytic = twice - numeric;
+        let relative_error = (analytic - numeric).abs() / largest;
+        if relative_error > TOLERANCE || relative_error.is_nan() {
+            let (tensor, index) = (format!("{tensor}, added to what was there"), index_of(once, index));
+            return Err(Error::Gradient { tensor, index, analytic, numeric, relative_error });
+        }
+    }
+    Ok(())
 }
 
 /// Compares a gradient with `numeric(index, step)`.

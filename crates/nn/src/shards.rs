@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use tensor_ops::{Scalar, Tensor, for_each_shard, zip_in_place};
+use tensor_ops::{Scalar, Tensor, for_each_shard, thread_count, thread_index, zip_in_place};
 
 use crate::Result;
 
@@ -66,8 +66,8 @@ impl Load {
 #[derive(Debug)]
 pub struct Shards<T, S> {
     lanes: Vec<Lane<T>>,
-    /// The states that nobody uses at the moment. The last one used is the first one taken: it is still in the cache.
-    states: Mutex<Vec<S>>,
+    /// A state for each thread, which has it in its cache.
+    states: Vec<Mutex<S>>,
 }
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ struct Lane<T> {
 
 impl<T, S> Default for Shards<T, S> {
     fn default() -> Self {
-        Self { lanes: Vec::new(), states: Mutex::default() }
+        Self { lanes: Vec::new(), states: Vec::new() }
     }
 }
 
@@ -98,6 +98,9 @@ impl<T: Scalar, S: Default + Send> Shards<T, S> {
     ) -> Result<[f64; 2]> {
         let shards = load.shards(rows);
         let lanes = shards.min(LANES);
+        if self.states.len() < thread_count() {
+            self.states.resize_with(thread_count(), Mutex::default);
+        }
         if lanes == 1 {
             gradients.iter_mut().for_each(|gradient| gradient.fill(T::zero()));
             return with_state(&self.states, |state| f(0..rows, state, gradients));
@@ -128,14 +131,10 @@ impl<T: Scalar, S: Default + Send> Shards<T, S> {
     }
 }
 
-/// Lends a state that nobody else uses.
-fn with_state<S: Default, R>(states: &Mutex<Vec<S>>, work: impl FnOnce(&mut S) -> R) -> R {
-    let states = || states.lock().unwrap_or_else(PoisonError::into_inner);
-    let taken = states().pop();
-    let mut state = taken.unwrap_or_default();
-    let result = work(&mut state);
-    states().push(state);
-    result
+/// Lends the state of this thread.
+fn with_state<S, R>(states: &[Mutex<S>], work: impl FnOnce(&mut S) -> R) -> R {
+    let state = &states[thread_index() % states.len()];
+    work(&mut state.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Zeros in the shapes of `like`, in buffers that may be more than are needed.

@@ -21,6 +21,8 @@ struct Spoiled<L> {
     spoil: Spoil,
     /// The layer whose backward is used in the place of the inner one's.
     backward: Option<L>,
+    /// Whether what was in the gradients is lost.
+    overwrites: bool,
 }
 
 impl<L: Layer<f64>> Layer<f64> for Spoiled<L> {
@@ -53,6 +55,9 @@ impl<L: Layer<f64>> Layer<f64> for Spoiled<L> {
         gradients: &mut [Tensor<f64>],
         workspace: &mut Workspace<f64>,
     ) -> Result<()> {
+        if self.overwrites {
+            gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+        }
         if let Some(wrong) = &self.backward {
             let mut own = Workspace::default();
             wrong.forward(parameters, input, &mut own)?;
@@ -99,6 +104,7 @@ fn caught<L: Layer<f64> + Clone + 'static>(
 
     spoiled.spoil = |_, _, _, _| {};
     spoiled.backward = None;
+    spoiled.overwrites = false;
     check_layer(&spoiled, network.parameters(), &input, rng).unwrap();
 }
 
@@ -107,11 +113,17 @@ fn dense() -> Dense {
 }
 
 fn spoiled_dense(spoil: Spoil) -> Spoiled<Dense> {
-    Spoiled { inner: dense(), spoil, backward: None }
+    Spoiled { inner: dense(), spoil, backward: None, overwrites: false }
 }
 
 fn scale(tensor: &mut Tensor<f64>, factor: f64) {
     tensor.data_mut().iter_mut().for_each(|x| *x *= factor);
+}
+
+#[test]
+fn gradients_that_overwrite_are_caught() {
+    let spoiled = Spoiled { overwrites: true, ..spoiled_dense(|_, _, _, _| {}) };
+    caught(dense(), [4], spoiled, "dense, kernel, added to what was there");
 }
 
 #[test]
@@ -140,7 +152,12 @@ fn a_transposed_kernel_is_caught() {
         |parameters: &[Parameter<f64>], grad: View<'_, f64>, _: &mut [Tensor<f64>], out: &mut Tensor<f64>| {
             tensor_ops::matmul(grad, parameters[0].value.view(), out).unwrap();
         };
-    caught(layer.clone(), [3], Spoiled { inner: layer, spoil, backward: None }, "dense, input");
+    caught(
+        layer.clone(),
+        [3],
+        Spoiled { inner: layer, spoil, backward: None, overwrites: false },
+        "dense, input",
+    );
 }
 
 #[test]
@@ -169,7 +186,8 @@ fn a_stride_off_by_one_is_caught() {
     // Strides 2 and 3 give as many output steps here.
     let layer = Conv1D { strides: 3, ..Conv1D::new(2, 2) };
     let wrong = Conv1D { strides: 2, ..layer.clone() };
-    let spoiled = Spoiled { inner: layer.clone(), spoil: |_, _, _, _| {}, backward: Some(wrong) };
+    let spoiled =
+        Spoiled { inner: layer.clone(), spoil: |_, _, _, _| {}, backward: Some(wrong), overwrites: false };
     caught(layer, [5, 2], spoiled, "conv1d, input");
 }
 

@@ -42,4 +42,5 @@ pub use parallel::{for_each_shard, with_threads};
 pub use reduce::{sum, sum_axis};
 pub use scalar::{DType, Scalar};
 pub use shape::{MAX_RANK, Shape};
+pub use team::{thread_count, thread_index};
 pub use tensor::{Tensor, View, ViewMut};

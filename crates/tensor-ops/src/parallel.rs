@@ -43,9 +43,9 @@ pub fn with_threads<R>(threads: usize, work: impl FnOnce() -> R) -> Result<R> {
     Ok(pool.in_place_scope(|scope| {
         let team = Team::new(helpers);
         Team::lead(team.clone(), || {
-            for _ in 0..helpers {
+            for index in 1..=helpers {
                 let team = team.clone();
-                scope.spawn(move |_| alone(|| team.help()));
+                scope.spawn(move |_| alone(|| team.help(index)));
             }
             work()
         })

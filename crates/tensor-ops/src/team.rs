@@ -2,22 +2,25 @@
 
 #![allow(unsafe_code, reason = "helpers borrow work from the stack of the thread that shares it")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// How often an idle helper looks before it starts to yield its core, and before it sleeps. Looking takes
-/// nanoseconds, yielding about half a microsecond.
-const LOOKS: u32 = 2_000;
-const YIELDS: u32 = 200;
+/// How often an idle helper looks before it starts to yield its core, and before it sleeps: after about 50 microseconds
+/// and a few milliseconds. Waking up takes longer than a step of a small network, so a helper that sleeps between steps
+/// would come too late to each.
+const LOOKS: u32 = 20_000;
+const YIELDS: u32 = 10_000;
 
 /// One leader, who shares work, and helpers.
 pub(crate) struct Team {
     helpers: usize,
     /// The work that is shared at the moment, or null.
     job: AtomicPtr<Job<'static>>,
+    /// How many jobs there have been.
+    round: AtomicUsize,
     /// Helpers that may be using `job`.
     active: AtomicUsize,
     /// Whether the team has been dissolved.
@@ -27,24 +30,44 @@ pub(crate) struct Team {
     wake: Condvar,
 }
 
-/// Parts of work, taken one by one by whoever is free.
+/// Parts of work, taken one by one by whoever is free: by the leader from the first on, by helpers from the last on, so
+/// that a part tends to come to the thread that did it last time and has its numbers in the cache.
 struct Job<'a> {
     f: &'a (dyn Fn(usize) + Sync),
     count: usize,
-    next: AtomicUsize,
+    taken: AtomicUsize,
+    by_leader: AtomicUsize,
+    by_helpers: AtomicUsize,
     panicked: AtomicBool,
 }
 
 thread_local!(static TEAM: RefCell<Option<Arc<Team>>> = const { RefCell::new(None) });
+thread_local!(static INDEX: Cell<usize> = const { Cell::new(0) });
+
+/// How many threads share work that this thread shares.
+pub fn thread_count() -> usize {
+    let team = TEAM.with_borrow(|team| team.as_ref().map(|team| team.helpers));
+    // Of rayon's pool, this thread may be none.
+    team.unwrap_or_else(rayon::current_num_threads) + 1
+}
+
+/// The number of this thread among those that share work, below [`thread_count`].
+pub fn thread_index() -> usize {
+    match INDEX.get() {
+        0 => rayon::current_thread_index().map_or(0, |index| index + 1),
+        helper => helper,
+    }
+}
 
 impl Job<'_> {
     fn work(&self) {
-        loop {
-            let part = self.next.fetch_add(1, SeqCst);
-            if part >= self.count {
-                return;
-            }
-            (self.f)(part);
+        let leads = INDEX.get() == 0;
+        while self.taken.fetch_add(1, SeqCst) < self.count {
+            (self.f)(if leads {
+                self.by_leader.fetch_add(1, SeqCst)
+            } else {
+                self.count - 1 - self.by_helpers.fetch_add(1, SeqCst)
+            });
         }
     }
 }
@@ -54,6 +77,7 @@ impl Team {
         Arc::new(Self {
             helpers,
             job: AtomicPtr::new(ptr::null_mut()),
+            round: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             sleeping: AtomicUsize::new(0),
@@ -92,14 +116,17 @@ impl Team {
     }
 
     fn run(&self, count: usize, f: &(dyn Fn(usize) + Sync)) {
-        let job = Job { f, count, next: AtomicUsize::new(0), panicked: AtomicBool::new(false) };
+        let zero = || AtomicUsize::new(0);
+        let (taken, by_leader, by_helpers) = (zero(), zero(), zero());
+        let job = Job { f, count, taken, by_leader, by_helpers, panicked: AtomicBool::new(false) };
         self.job.store(ptr::from_ref(&job).cast_mut().cast(), SeqCst);
+        self.round.fetch_add(1, SeqCst);
         if self.sleeping.load(SeqCst) > 0 {
             self.wake_all();
         }
         let own = catch_unwind(AssertUnwindSafe(|| job.work()));
         // No more parts: those not yet taken are left where this thread's own panicked.
-        job.next.store(count, SeqCst);
+        job.taken.store(count, SeqCst);
         self.job.store(ptr::null_mut(), SeqCst);
         // A helper counts itself in before it reads `job`, so whoever saw this one is counted.
         let mut waits = 0_u32;
@@ -112,40 +139,39 @@ impl Team {
         assert!(!job.panicked.load(SeqCst), "work on another thread panicked");
     }
 
-    /// Helps until the team is dissolved.
-    pub(crate) fn help(&self) {
-        let mut waits = 0;
+    /// Helps, as the helper of this number, from 1, until the team is dissolved.
+    pub(crate) fn help(&self, index: usize) {
+        INDEX.set(index);
+        let (mut waits, mut seen) = (0, 0);
         while !self.closed.load(SeqCst) {
-            if self.job.load(SeqCst).is_null() {
+            let round = self.round.load(SeqCst);
+            if round == seen {
                 if waits < LOOKS + YIELDS {
                     pause(&mut waits);
                 } else {
-                    self.sleep();
+                    self.sleep(seen);
                     waits = 0;
                 }
                 continue;
             }
+            (waits, seen) = (0, round);
             self.active.fetch_add(1, SeqCst);
             // SAFETY: a job that is there while this thread is counted as active is not taken down before it is
             // counted out again.
-            if let Some(job) = unsafe { self.job.load(SeqCst).as_ref() } {
-                if catch_unwind(AssertUnwindSafe(|| job.work())).is_err() {
-                    job.panicked.store(true, SeqCst);
-                }
-                waits = 0;
+            if let Some(job) = unsafe { self.job.load(SeqCst).as_ref() }
+                && catch_unwind(AssertUnwindSafe(|| job.work())).is_err()
+            {
+                job.panicked.store(true, SeqCst);
             }
             self.active.fetch_sub(1, SeqCst);
-            // The parts are all taken; the leader takes the job down when it has done its own.
-            while !self.job.load(SeqCst).is_null() && !self.closed.load(SeqCst) {
-                pause(&mut waits);
-            }
         }
     }
 
-    fn sleep(&self) {
+    /// Sleeps until there is another round than `seen`.
+    fn sleep(&self, seen: usize) {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleeping.fetch_add(1, SeqCst);
-        let idle = |(): &mut ()| self.job.load(SeqCst).is_null() && !self.closed.load(SeqCst);
+        let idle = |(): &mut ()| self.round.load(SeqCst) == seen && !self.closed.load(SeqCst);
         drop(self.wake.wait_while(guard, idle));
         self.sleeping.fetch_sub(1, SeqCst);
     }
@@ -158,10 +184,11 @@ impl Team {
 
 /// Passes a moment, longer the more there were.
 fn pause(waits: &mut u32) {
-    if *waits < LOOKS {
-        std::hint::spin_loop();
-    } else {
+    if *waits >= LOOKS {
         std::thread::yield_now();
+    } else if waits.is_multiple_of(64) {
+        // Not each time: a hypervisor takes a processor that does nothing but pause away for tens of microseconds.
+        std::hint::spin_loop();
     }
     *waits = waits.saturating_add(1);
 }
