@@ -4,6 +4,7 @@ use std::error::Error;
 use std::ops::Range;
 
 use plotters::prelude::*;
+use plotters::style::register_font;
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito), by program.
 const PROGRAMS: [(&str, RGBColor); 4] = [
@@ -12,6 +13,9 @@ const PROGRAMS: [(&str, RGBColor); 4] = [
     ("PyTorch", RGBColor(0, 158, 115)),
     ("burn", RGBColor(110, 110, 110)),
 ];
+
+/// The font of the program's own pictures.
+const FONT: &[u8] = include_bytes!("../../crates/gan-cli/assets/DejaVuSans-subset.ttf");
 
 /// A measured point: axis, size, program, microseconds.
 type Row<'a> = (&'a str, f64, &'a str, f64);
@@ -23,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let text = std::fs::read_to_string(table)?;
     let rows = text.lines().skip(1).map(parse).collect::<Option<Vec<Row<'_>>>>().ok_or("a broken line")?;
+    register_font("sans-serif", FontStyle::Normal, FONT).map_err(|_| "a broken font")?;
     let root = SVGBackend::new(&picture, (1200, 420)).into_drawing_area();
     root.fill(&WHITE)?;
     for (area, axis) in root.split_evenly((1, 3)).iter().zip(["batch", "width", "depth"]) {
