@@ -18,7 +18,7 @@ use crate::team::Team;
 use crate::{Error, Result};
 
 /// The arithmetic of a part that is worth handing to another thread, in multiply-adds or the like: about 3 microseconds
-/// of work. Handing it over takes a tenth of that; moving what it reads and writes between the cores takes more.
+/// of work. Handing it over takes a tenth of that, yet smaller parts have made no step faster.
 const PART: usize = 1 << 18;
 /// The largest number of parts that work is cut into by [`pieces`].
 const MOST_PIECES: usize = 64;

@@ -8,9 +8,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// How often an idle helper looks before it starts to yield its core, and before it sleeps: after about 50 microseconds
-/// and a few milliseconds. Waking up takes longer than a step of a small network, so a helper that sleeps between steps
-/// would come too late to each.
+/// How often an idle helper looks before it starts to yield its core, and before it sleeps. A helper that slept between
+/// the steps of a small network could come too late to each.
 const LOOKS: u32 = 20_000;
 const YIELDS: u32 = 10_000;
 
@@ -187,7 +186,7 @@ fn pause(waits: &mut u32) {
     if *waits >= LOOKS {
         std::thread::yield_now();
     } else if waits.is_multiple_of(64) {
-        // Not each time: a hypervisor takes a processor that does nothing but pause away for tens of microseconds.
+        // Now and then only: virtual machines may be interrupted for pausing often.
         std::hint::spin_loop();
     }
     *waits = waits.saturating_add(1);
