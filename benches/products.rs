@@ -66,21 +66,9 @@ fn main() {
         .measurement_time(Duration::from_millis(600))
         .nresamples(10_000)
         .configure_from_args();
-    measure(
-        &mut criterion,
-        "matmul, FLOP",
-        |a, b, c| matmul(a, b, c),
-        &FORWARD,
-        |[m, k, n]| ([m, k], [k, n]),
-    );
+    measure(&mut criterion, "matmul, FLOP", matmul, &FORWARD, |[m, k, n]| ([m, k], [k, n]));
     measure(&mut criterion, "add_matmul_tn, FLOP", add_matmul_tn, &KERNELS, |[m, k, n]| ([k, m], [k, n]));
-    measure(
-        &mut criterion,
-        "matmul_nt, FLOP",
-        |a, b, c| matmul_nt(a, b, c),
-        &INPUTS,
-        |[m, k, n]| ([m, k], [n, k]),
-    );
+    measure(&mut criterion, "matmul_nt, FLOP", matmul_nt, &INPUTS, |[m, k, n]| ([m, k], [n, k]));
     criterion.final_summary();
 }
 

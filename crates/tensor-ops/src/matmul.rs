@@ -8,8 +8,8 @@
 
 use crate::kernel::{Left, PANEL, Panel, Right, Size, Start};
 use crate::parallel::Parts;
-use crate::product::{Matrix, Product, Transpose};
-use crate::{Error, Result, Scalar, Tensor, View, ViewMut};
+use crate::product::{Matrix, Product};
+use crate::{Error, Result, Scalar, Tensor, View};
 
 /// `output = lhs rhs`.
 ///
@@ -18,14 +18,9 @@ use crate::{Error, Result, Scalar, Tensor, View, ViewMut};
 ///
 /// # Errors
 /// [`Error::Shape`] where the shapes do not fit.
-pub fn matmul<'a, T: Scalar>(
-    lhs: View<'_, T>,
-    rhs: View<'_, T>,
-    output: impl Into<ViewMut<'a, T>>,
-) -> Result<()> {
-    let output = output.into();
+pub fn matmul<T: Scalar>(lhs: View<'_, T>, rhs: View<'_, T>, output: &mut Tensor<T>) -> Result<()> {
     let product = Product::new("matmul", Matrix::new(lhs), Matrix::new(rhs), output.shape())?;
-    product.compute(Start::Zero, output.into_data(), None::<Nothing<T>>);
+    product.compute(Start::Zero, output.data_mut(), None::<Nothing<T>>);
     Ok(())
 }
 
@@ -104,28 +99,11 @@ pub fn add_rows<T: Scalar>(input: View<'_, T>, output: &mut Tensor<T>) -> Result
 ///
 /// # Errors
 /// [`Error::Shape`] where the shapes do not fit.
-pub fn matmul_nt<'a, T: Scalar>(
-    lhs: View<'_, T>,
-    rhs: View<'_, T>,
-    output: impl Into<ViewMut<'a, T>>,
-) -> Result<()> {
-    let output = output.into();
+pub fn matmul_nt<T: Scalar>(lhs: View<'_, T>, rhs: View<'_, T>, output: &mut Tensor<T>) -> Result<()> {
     let rhs = Matrix::new(rhs).transposed();
     let product = Product::new("matmul_nt", Matrix::new(lhs), rhs, output.shape())?;
-    product.compute(Start::Zero, output.into_data(), None::<Nothing<T>>);
+    product.compute(Start::Zero, output.data_mut(), None::<Nothing<T>>);
     Ok(())
-}
-
-/// `output` = the transpose of `input`.
-///
-/// # Shapes
-/// `input [m, n]`, collapsed to a matrix; `output` is resized to `[n, m]`.
-pub fn transpose<T: Scalar>(input: View<'_, T>, output: &mut Tensor<T>) {
-    let (rows, columns) = input.shape().as_matrix();
-    output.resize([columns, rows]);
-    if rows > 0 && columns > 0 {
-        T::run(Transpose { lines: input.data(), line: columns, packed: output.data_mut(), width: rows });
-    }
 }
 
 /// The type of a `then` that is not there.

@@ -18,13 +18,6 @@ pub struct View<'a, T> {
     data: &'a [T],
 }
 
-/// A borrowed tensor that can be written.
-#[derive(Debug, PartialEq)]
-pub struct ViewMut<'a, T> {
-    shape: Shape,
-    data: &'a mut [T],
-}
-
 impl<T> Default for Tensor<T> {
     /// A tensor without elements, `[0]`, that allocates nothing: the start of a buffer.
     fn default() -> Self {
@@ -104,11 +97,6 @@ impl<T: Scalar> Tensor<T> {
         View { shape: self.shape, data: &self.data }
     }
 
-    /// The whole tensor, borrowed to be written.
-    pub fn view_mut(&mut self) -> ViewMut<'_, T> {
-        ViewMut { shape: self.shape, data: &mut self.data }
-    }
-
     /// The same numbers in the other precision.
     #[must_use]
     pub fn cast<U: Scalar>(&self) -> Tensor<U> {
@@ -135,20 +123,19 @@ impl<'a, T> View<'a, T> {
         Self::new(shape, self.data)
     }
 
-    /// The same numbers as a matrix: the last axis is the columns, all others together the rows.
-    #[must_use]
-    pub fn as_matrix(self) -> Self {
-        let (rows, columns) = self.shape.as_matrix();
-        Self { shape: Shape::from([rows, columns]), data: self.data }
-    }
-
     /// The rows `range` of the first axis.
     ///
     /// # Errors
     /// [`Error::Shape`] where the range leaves the tensor.
     pub fn rows(self, range: Range<usize>) -> Result<Self> {
-        let (shape, elements) = rows_of(self.shape, range)?;
-        Ok(Self { shape, data: &self.data[elements] })
+        let rows = self.shape.first().copied().unwrap_or(0);
+        if range.start > range.end || range.end > rows {
+            let expected = format!("rows {}..{}", range.start, range.end);
+            return Err(Error::Shape { operation: "rows", expected, found: self.shape });
+        }
+        let row = self.shape.without_first().len();
+        let data = &self.data[range.start * row..range.end * row];
+        Ok(Self { shape: self.shape.with_axis(0, range.len()), data })
     }
 
     /// The sizes of the axes.
@@ -162,56 +149,6 @@ impl<'a, T> View<'a, T> {
     pub fn data(&self) -> &'a [T] {
         self.data
     }
-}
-
-impl<'a, T> ViewMut<'a, T> {
-    /// The same numbers in another shape.
-    ///
-    /// # Errors
-    /// [`Error::Length`] unless both shapes hold as many elements.
-    pub fn reshape(self, shape: impl Into<Shape>) -> Result<Self> {
-        let shape = shape.into();
-        check_length(shape, self.data.len())?;
-        Ok(Self { shape, data: self.data })
-    }
-
-    /// The rows `range` of the first axis.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where the range leaves the tensor.
-    pub fn rows(self, range: Range<usize>) -> Result<Self> {
-        let (shape, elements) = rows_of(self.shape, range)?;
-        Ok(Self { shape, data: &mut self.data[elements] })
-    }
-
-    /// The sizes of the axes.
-    #[must_use]
-    pub fn shape(&self) -> Shape {
-        self.shape
-    }
-
-    /// The elements, row by row, to be changed.
-    #[must_use]
-    pub fn into_data(self) -> &'a mut [T] {
-        self.data
-    }
-}
-
-impl<'a, T: Scalar> From<&'a mut Tensor<T>> for ViewMut<'a, T> {
-    fn from(tensor: &'a mut Tensor<T>) -> Self {
-        tensor.view_mut()
-    }
-}
-
-/// The shape of the rows `range` of the first axis, and which elements they are.
-fn rows_of(shape: Shape, range: Range<usize>) -> Result<(Shape, Range<usize>)> {
-    let rows = shape.first().copied().unwrap_or(0);
-    if range.start > range.end || range.end > rows {
-        let expected = format!("rows {}..{}", range.start, range.end);
-        return Err(Error::Shape { operation: "rows", expected, found: shape });
-    }
-    let row = shape.without_first().len();
-    Ok((shape.with_axis(0, range.len()), range.start * row..range.end * row))
 }
 
 impl<T: Scalar> View<'_, T> {

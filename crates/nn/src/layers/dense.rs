@@ -14,9 +14,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{
-    Scalar, Shape, Tensor, View, add_matmul_tn, add_rows, matmul, matmul_nt, matmul_then, transpose,
-};
+use tensor_ops::{Scalar, Shape, Tensor, View, add_matmul_tn, add_rows, matmul_nt, matmul_then};
 
 use super::unexpected;
 use crate::error::check_setting;
@@ -114,17 +112,10 @@ impl<T: Scalar> Layer<T> for Dense {
 }
 
 /// What Dense and the convolutions keep in their scratch: z = x kernel + bias where the activation's gradient needs it,
-/// the gradient of z, and the transposed kernel.
+/// and the gradient of z.
 const Z: usize = 0;
 /// How many scratch tensors that is.
-pub(super) const LINEAR_SCRATCH: usize = 3;
-
-/// A kernel of at most so many elements is worth going through again for each block of rows.
-const SMALL_KERNEL: usize = 1 << 14;
-/// Elements of z in such a block, which then stay in the first-level cache.
-const BLOCK: usize = 1 << 12;
-/// Rows in a block at least.
-const FEWEST_ROWS: usize = 24;
+pub(super) const LINEAR_SCRATCH: usize = 2;
 
 /// The parameters of a layer `x kernel + bias`, where the bias has one number for each output feature.
 pub(super) fn linear_parameters(
@@ -162,8 +153,7 @@ pub(super) fn linear_forward<T: Scalar>(
     Ok(())
 }
 
-/// Adds to the `gradients` of kernel and bias, if there are any, and computes `grad_input`, if it is there. This is done
-/// for a block of rows at a time, so that the gradient of z is still in the cache where it is needed.
+/// Adds to the `gradients` of kernel and bias, if there are any, and computes `grad_input`, if it is there.
 #[allow(clippy::too_many_arguments, reason = "what a backward pass of a linear layer depends on")]
 pub(super) fn linear_backward<T: Scalar>(
     activation: Activation,
@@ -172,42 +162,27 @@ pub(super) fn linear_backward<T: Scalar>(
     output: &Tensor<T>,
     grad_output: View<'_, T>,
     gradients: &mut [Tensor<T>],
-    mut grad_input: Option<&mut Tensor<T>>,
+    grad_input: Option<&mut Tensor<T>>,
     scratch: &mut [Tensor<T>],
 ) -> Result<()> {
-    let (rows, units) = grad_output.shape().as_matrix();
-    let (_, features) = input.shape().as_matrix();
-    let [z, grad_z, kernel_t, ..] = scratch else {
+    let [z, grad_z, ..] = scratch else {
         return unexpected("linear layer", "a forward pass before", grad_output.shape());
     };
-    let kernel = parameters[0].value.view().reshape([features, units])?;
-    let block = if features * units <= SMALL_KERNEL { (BLOCK / units).max(FEWEST_ROWS) } else { rows };
-    let blocks = rows.div_ceil(block.max(1));
-    if grad_input.is_some() && blocks > 1 {
-        transpose(kernel, kernel_t);
+    let grad = if activation == Activation::Linear {
+        grad_output
+    } else {
+        activation.backward(z.view(), output.view(), grad_output, grad_z)?;
+        grad_z.view()
+    };
+    if let Some((kernel, bias)) = gradients.split_first_mut() {
+        add_matmul_tn(input, grad, kernel)?;
+        bias.first_mut().map_or(Ok(()), |bias| add_rows(grad, bias))?;
     }
-    for index in 0..blocks {
-        let range = index * rows / blocks..(index + 1) * rows / blocks;
-        let mut grad = grad_output.as_matrix().rows(range.clone())?;
-        if activation != Activation::Linear {
-            let output = output.view().as_matrix().rows(range.clone())?;
-            let z = if activation.needs_input() { z.view().as_matrix().rows(range.clone())? } else { output };
-            activation.backward(z, output, grad, grad_z)?;
-            grad = grad_z.view();
-        }
-        if let Some((kernel, bias)) = gradients.split_first_mut() {
-            add_matmul_tn(input.as_matrix().rows(range.clone())?, grad, kernel)?;
-            bias.first_mut().map_or(Ok(()), |bias| add_rows(grad, bias))?;
-        }
-        if let Some(grad_input) = &mut grad_input {
-            grad_input.resize(input.shape());
-            let target = grad_input.view_mut().reshape([rows, features])?.rows(range)?;
-            if blocks > 1 {
-                matmul(grad, kernel_t.view(), target)?;
-            } else {
-                matmul_nt(grad, kernel, target)?;
-            }
-        }
+    if let Some(grad_input) = grad_input {
+        grad_input.resize(input.shape());
+        let kernel = parameters[0].value.view();
+        let features = kernel.shape().as_matrix().0;
+        matmul_nt(grad, kernel.reshape([features, grad.shape().last_dim()])?, grad_input)?;
     }
     Ok(())
 }
