@@ -228,7 +228,7 @@ impl<T: Scalar> Panel<'_, T> {
     }
 }
 
-/// Four inner products at a time: `output[i stride] = start + sum over k of lines[i line + k] vector[k]`.
+/// Inner products, four at a time: `output[i] += sum over k of lines[i line + k] vector[k]`.
 pub(crate) struct Dots<'a, T> {
     pub(crate) lines: &'a [T],
     pub(crate) line: usize,

@@ -9,6 +9,7 @@ use nalgebra::{DMatrixView, DMatrixViewMut, Dyn};
 use crate::kernel::{Dots, Left, PANEL, Panel, Right, Size, Start};
 use crate::lanes::{Kernel, Lanes};
 use crate::parallel::{Parts, for_each_chunk, for_each_part, pieces};
+use crate::scalar::Buffer;
 use crate::{Error, Result, Scalar, Shape, View};
 
 /// Rows and columns of the output in one block at most: so many that packing costs little beside multiplying.
@@ -59,6 +60,17 @@ impl<'a, T: Scalar> Matrix<'a, T> {
         let (row, inner) = self.strides();
         Left { data: self.data, row, inner }
     }
+}
+
+/// Where the kernel finds the right side.
+#[derive(Clone, Copy)]
+enum RightSide<'a, T> {
+    /// In memory, as it lies there.
+    InPlace,
+    /// Packed as a whole, panel after panel.
+    Whole(&'a [T]),
+    /// In memory, to be packed for each block.
+    Unpacked,
 }
 
 /// A product whose shapes fit.
@@ -115,7 +127,7 @@ impl<'a, T: Scalar> Product<'a, T> {
         if rows.min(inner).min(columns) >= LARGE {
             return self.by_nalgebra(start, output, then);
         }
-        let in_place = lines || !self.rhs.transposed && (columns <= PANEL || rows < FEWEST_ROWS);
+        let in_place = !self.rhs.transposed && (columns <= PANEL || rows < FEWEST_ROWS);
         let small = inner * columns <= SMALL;
         let layout = match (lines, in_place || small) {
             (true, _) => Layout::lines(self.size),
@@ -123,7 +135,7 @@ impl<'a, T: Scalar> Product<'a, T> {
             _ => Layout { rows: rows.min(BLOCK_ROWS), columns: columns.min(BLOCK_COLUMNS) },
         };
         let parts = Parts::new(output);
-        let compute = |whole: Option<&[T]>| {
+        let compute = |right: RightSide<'_, T>| {
             for_each_part(layout.tasks(self.size), rows * inner * columns, |task| {
                 let block = layout.block(self.size, task);
                 // SAFETY: blocks do not overlap, so no other thread touches this one's rows and columns.
@@ -131,7 +143,7 @@ impl<'a, T: Scalar> Product<'a, T> {
                     if lines {
                         self.lines(&block, start, &parts);
                     } else {
-                        self.panels(&block, start, in_place, whole, &parts);
+                        self.panels(&block, start, right, &parts);
                     }
                 }
                 if let Some(then) = &then {
@@ -140,19 +152,18 @@ impl<'a, T: Scalar> Product<'a, T> {
                 }
             });
         };
-        if in_place || !small {
-            return compute(None);
+        if lines || in_place {
+            return compute(RightSide::InPlace);
         }
-        T::with_whole_buffer(|whole| {
-            let len = inner * columns;
-            if whole.len() < len {
-                whole.resize(len, T::zero());
-            }
+        if !small {
+            return compute(RightSide::Unpacked);
+        }
+        T::with_buffer(Buffer::Whole, inner * columns, |whole| {
             for first in (0..columns).step_by(PANEL) {
                 let width = PANEL.min(columns - first);
                 self.pack_right(0..inner, first, &mut whole[first * inner..][..width * inner], width);
             }
-            compute(Some(&whole[..len]));
+            compute(RightSide::Whole(whole));
         });
     }
 
@@ -211,19 +222,16 @@ impl<'a, T: Scalar> Product<'a, T> {
                 Start::Output => {}
             }
             let row = block.first_row + offset;
-            if columns == 1 {
-                let lines = &self.lhs.data[row * inner..];
-                Dots { lines, line: inner, vector: self.rhs.data, output: line }.multiply();
+            let (lines, vector) = if columns == 1 {
+                (&self.lhs.data[row * inner..], self.rhs.data)
             } else {
-                let (lines, vector) =
-                    (&self.rhs.data[block.first_column * inner..], &self.lhs.data[row * inner..]);
-                Dots { lines, line: inner, vector: &vector[..inner], output: line }.multiply();
-            }
+                (&self.rhs.data[block.first_column * inner..], &self.lhs.data[row * inner..][..inner])
+            };
+            Dots { lines, line: inner, vector, output: line }.multiply();
         }
     }
 
-    /// The block, panel by panel, from a right side that lies in memory as it should, or that was packed as a `whole`,
-    /// or else is packed here.
+    /// The block, panel by panel.
     ///
     /// # Safety
     /// Nobody else may touch the block.
@@ -231,43 +239,34 @@ impl<'a, T: Scalar> Product<'a, T> {
         &self,
         block: &Block,
         start: Start<'_, T>,
-        in_place: bool,
-        whole: Option<&[T]>,
+        right: RightSide<'_, T>,
         output: &Parts<'_, T>,
     ) {
-        let Size { inner: all_inner, columns, .. } = self.size;
+        let Size { inner, columns, .. } = self.size;
         let left = self.lhs.as_left();
-        let far = left.row.max(left.inner) >= FAR && block.rows > 1;
-        T::with_buffers(|[panel, packed_rows]| {
-            for first_inner in (0..all_inner.max(1)).step_by(BLOCK_INNER) {
-                let inner = BLOCK_INNER.min(all_inner - first_inner);
+        let in_place = matches!(right, RightSide::InPlace);
+        let far = !in_place && left.row.max(left.inner) >= FAR && block.rows > 1;
+        let step = BLOCK_INNER.min(inner.max(1));
+        let rows_len = if far { block.rows * step } else { 0 };
+        let panel_len = if matches!(right, RightSide::Unpacked) { PANEL * step } else { 0 };
+        let work = |packed_rows: &mut [T], packed: &mut [T]| {
+            for first_inner in (0..inner.max(1)).step_by(step) {
+                let range = first_inner..(first_inner + step).min(inner);
                 let from = block.first_row * left.row + first_inner * left.inner;
                 let mut lhs = Left { data: self.lhs.data.get(from..).unwrap_or_default(), ..left };
-                if far && !in_place {
-                    lhs = pack_left(lhs, block.rows, inner, packed_rows);
+                if far {
+                    lhs = pack_left(lhs, block.rows, range.len(), packed_rows);
                 }
                 for first in (0..block.columns).step_by(PANEL) {
                     let width = PANEL.min(block.columns - first);
                     let column = block.first_column + first;
-                    let rhs = if in_place {
-                        let data = self.rhs.data.get(first_inner * columns + column..).unwrap_or_default();
-                        Right { data, row: columns }
-                    } else if let Some(whole) = whole {
-                        Right { data: &whole[column * all_inner + first_inner * width..], row: width }
-                    } else {
-                        if panel.len() < inner * width {
-                            panel.resize(inner * width, T::zero());
-                        }
-                        let packed = &mut panel[..inner * width];
-                        self.pack_right(first_inner..first_inner + inner, column, packed, width);
-                        Right { data: packed, row: width }
-                    };
+                    let rhs = self.right_panel(right, range.clone(), column, width, packed);
                     let start = match start {
                         _ if first_inner > 0 => Start::Output,
                         Start::Row(row) => Start::Row(&row[column..]),
                         other => other,
                     };
-                    let size = Size { rows: block.rows, inner, columns: width };
+                    let size = Size { rows: block.rows, inner: range.len(), columns: width };
                     // SAFETY: the panel lies within the block.
                     unsafe {
                         let output = output.at(block.first_row * columns + column);
@@ -275,7 +274,36 @@ impl<'a, T: Scalar> Product<'a, T> {
                     }
                 }
             }
+        };
+        T::with_buffer(Buffer::Rows, rows_len, |packed_rows| {
+            T::with_buffer(Buffer::Panel, panel_len, |packed| work(packed_rows, packed));
         });
+    }
+
+    /// `width` columns of the rows `inner` of the right side, as the kernel reads them.
+    fn right_panel<'b>(
+        &'b self,
+        right: RightSide<'b, T>,
+        inner: Range<usize>,
+        column: usize,
+        width: usize,
+        packed: &'b mut [T],
+    ) -> Right<'b, T> {
+        let Size { inner: all_inner, columns, .. } = self.size;
+        match right {
+            RightSide::InPlace => {
+                let data = self.rhs.data.get(inner.start * columns + column..);
+                Right { data: data.unwrap_or_default(), row: columns }
+            }
+            RightSide::Whole(whole) => {
+                Right { data: &whole[column * all_inner + inner.start * width..], row: width }
+            }
+            RightSide::Unpacked => {
+                let packed = &mut packed[..inner.len() * width];
+                self.pack_right(inner, column, packed, width);
+                Right { data: packed, row: width }
+            }
+        }
     }
 
     /// Copies a part of the right side, `width` columns of the rows `inner`, row by row.
@@ -327,15 +355,7 @@ impl<T: Scalar> Kernel<T> for Transpose<'_, T> {
 }
 
 /// Copies a left side so that what the kernel reads together lies together.
-fn pack_left<'b, T: Scalar>(
-    lhs: Left<'_, T>,
-    rows: usize,
-    inner: usize,
-    packed: &'b mut Vec<T>,
-) -> Left<'b, T> {
-    if packed.len() < rows * inner {
-        packed.resize(rows * inner, T::zero());
-    }
+fn pack_left<'b, T: Scalar>(lhs: Left<'_, T>, rows: usize, inner: usize, packed: &'b mut [T]) -> Left<'b, T> {
     let packed = &mut packed[..rows * inner];
     if lhs.inner == 1 {
         for (line, row) in packed.chunks_exact_mut(inner).zip(0..rows) {

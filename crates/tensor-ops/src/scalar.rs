@@ -18,6 +18,18 @@ pub enum DType {
     F64,
 }
 
+/// What a thread's buffers are for; each can be in use while the others are.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub enum Buffer {
+    /// A right side of a product, packed as a whole.
+    Whole,
+    /// A panel of one.
+    Panel,
+    /// Rows of a left side.
+    Rows,
+}
+
 /// A real number that tensors can hold: `f32` for training, `f64` for proving gradients.
 pub trait Scalar:
     Vectorised
@@ -43,12 +55,9 @@ pub trait Scalar:
     fn append_le_bytes(self, bytes: &mut Vec<u8>);
     /// Reads a value from its little-endian bytes; `None` unless there are exactly as many as it takes.
     fn from_le_bytes(bytes: &[u8]) -> Option<Self>;
-    /// Gives `work` this thread's buffers, whose contents mean nothing but whose memory is kept.
+    /// Gives `work` so many numbers of one of this thread's buffers. Their contents mean nothing, but the memory is kept.
     #[doc(hidden)]
-    fn with_buffers<R>(work: impl FnOnce(&mut [Vec<Self>; 2]) -> R) -> R;
-    /// As [`Scalar::with_buffers`], for one that is in use meanwhile.
-    #[doc(hidden)]
-    fn with_whole_buffer<R>(work: impl FnOnce(&mut Vec<Self>) -> R) -> R;
+    fn with_buffer<R>(buffer: Buffer, len: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
 macro_rules! scalar {
@@ -74,19 +83,14 @@ macro_rules! scalar {
                 bytes.try_into().ok().map(<$type>::from_le_bytes)
             }
 
-            fn with_buffers<R>(work: impl FnOnce(&mut [Vec<Self>; 2]) -> R) -> R {
-                thread_local!(static BUFFERS: Cell<[Vec<$type>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) });
-                let mut buffers = BUFFERS.take();
-                let result = work(&mut buffers);
-                BUFFERS.set(buffers);
-                result
-            }
-
-            fn with_whole_buffer<R>(work: impl FnOnce(&mut Vec<Self>) -> R) -> R {
-                thread_local!(static BUFFER: Cell<Vec<$type>> = const { Cell::new(Vec::new()) });
-                let mut buffer = BUFFER.take();
-                let result = work(&mut buffer);
-                BUFFER.set(buffer);
+            fn with_buffer<R>(buffer: Buffer, len: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
+                thread_local!(static BUFFERS: [Cell<Vec<$type>>; 3] = const { [const { Cell::new(Vec::new()) }; 3] });
+                let mut numbers = BUFFERS.with(|buffers| buffers[buffer as usize].take());
+                if numbers.len() < len {
+                    numbers.resize(len, 0.0);
+                }
+                let result = work(&mut numbers[..len]);
+                BUFFERS.with(|buffers| buffers[buffer as usize].set(numbers));
                 result
             }
         }
