@@ -1,19 +1,11 @@
 """What the Python peers have in common: they answer lines of work until their input ends.
 
 A line `BATCH WIDTH DEPTH EPOCHS` is answered with the microseconds that a step took, one of D or one of G, over so many
-epochs of 1 D step and 5 G steps. The first answer, before any work, is the seconds from the start of the process to the
-end of its first epoch at batch 1.
+epochs of 1 D step and 5 G steps. A 0 before any work says that the first epoch, at batch 1, is done.
 """
 
 import sys
 import time
-
-
-def seconds_since_start():
-    """The age of this process, imports of the interpreter's own included."""
-    with open("/proc/self/stat") as stat, open("/proc/uptime") as uptime:
-        ticks = int(stat.read().rsplit(")", 1)[1].split()[19])
-        return float(uptime.read().split()[0]) - ticks / 100
 
 
 def serve(make):
@@ -29,7 +21,7 @@ def serve(make):
             sys.exit(f"the loss is {loss}")
 
     train(1, 1, 50, 2)
-    print(f"{seconds_since_start():.3f}", flush=True)
+    print(0, flush=True)
     for line in sys.stdin:
         batch, width, depth, epochs = map(int, line.split())
         train(epochs, batch, width, depth)  # compiled, and its buffers made, before it is timed

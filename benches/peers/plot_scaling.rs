@@ -44,6 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
+            .x_labels(4)
+            .x_label_formatter(&|x| x.to_string())
+            .y_label_formatter(&|y| y.to_string())
             .x_desc(axis)
             .y_desc("microseconds a step")
             .axis_desc_style(bold)

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use crate::{Outcome, cargo, not_started, shown};
 
@@ -51,6 +52,7 @@ struct Peer {
     process: Child,
     work: ChildStdin,
     answers: BufReader<ChildStdout>,
+    /// Seconds from its start to the end of its first epoch, at batch 1.
     start_up: f64,
     /// Epochs in a turn, once it is known how long one takes.
     epochs: usize,
@@ -61,13 +63,16 @@ impl Peer {
     fn start(name: &'static str, command: &mut Command) -> Result<Self, String> {
         let line = format!("{name}: {}", command.get_program().display());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let begun = Instant::now();
         let mut process = command.spawn().map_err(|error| not_started(&line, &error))?;
         let (Some(work), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(format!("{line}: no pipes"));
         };
         let answers = BufReader::new(answers);
         let mut peer = Self { name, process, work, answers, start_up: 0.0, epochs: 1, times: Vec::new() };
-        peer.start_up = peer.answer()?;
+        // The first answer says that the first epoch is done.
+        peer.answer()?;
+        peer.start_up = begun.elapsed().as_secs_f64();
         Ok(peer)
     }
 
@@ -182,10 +187,8 @@ impl Programs {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let line = match command.get_program() == "cargo" {
-        true => shown(command),
-        false => format!("{command:?}"),
-    };
+    let is_cargo = Path::new(command.get_program()).file_stem().is_some_and(|name| name == "cargo");
+    let line = if is_cargo { shown(command) } else { format!("{command:?}") };
     eprintln!("peers: {line}");
     match command.status() {
         Ok(status) if status.success() => Ok(()),
@@ -225,7 +228,7 @@ pub(crate) fn compare(root: &Path) -> Outcome {
             let step = peer.median();
             let memory = peer.memory().map_or(String::new(), |megabytes| format!("{megabytes:.0} MB"));
             println!(
-                "| {batch} | {} | {step:.1} | {:.2} | {:.0} % | {:.2} s | {memory} |",
+                "| {batch} | {} | {step:.1} | {:.2} | {:.0} % | {:.3} s | {memory} |",
                 peer.name,
                 step / ours,
                 100.0 * bound / step,
