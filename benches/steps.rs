@@ -54,7 +54,7 @@ fn discriminator_steps(group: &mut BenchmarkGroup<'_, WallTime>) {
         let real = drawn(data.distribution(), trainer.discriminator().input_shape(), batch);
         let latent = drawn(latent.distribution(), trainer.generator().input_shape(), batch);
         measure(group, batch, batch, || {
-            trainer.discriminator_step(real.view(), latent.view()).expect("a step")
+            trainer.discriminator_step(real.view(), latent.view(), None).expect("a step")
         });
     }
 }
@@ -65,7 +65,7 @@ fn generator_steps(group: &mut BenchmarkGroup<'_, WallTime>) {
         let latent = session.config().latent.distribution();
         let trainer = session.trainer_mut();
         let latent = drawn(latent, trainer.generator().input_shape(), batch);
-        measure(group, batch, batch, || trainer.generator_step(latent.view()).expect("a step"));
+        measure(group, batch, batch, || trainer.generator_step(latent.view(), None).expect("a step"));
     }
 }
 

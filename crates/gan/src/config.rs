@@ -1,14 +1,14 @@
 //! What defines a run, as TOML.
 
 use nn::layers::LayerConfig;
-use nn::{Network, Optimizer};
+use nn::{Network, Optimizer, Schedule};
 use rand::Rng;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use tensor_ops::{Scalar, Shape};
 use toml::{Table, Value};
 
-use crate::{Data, Error, Latent, Result};
+use crate::{Data, Error, Latent, Objective, Penalty, Result, Rules};
 
 /// The presets: name, what it is, and its TOML.
 pub const PRESETS: &[(&str, &str, &str)] = &[(
@@ -38,6 +38,9 @@ pub struct Config {
     /// What D and G strive for.
     #[serde(default)]
     pub objective: Objective,
+    /// What keeps D smooth.
+    #[serde(default)]
+    pub penalty: Penalty,
     /// How D and G learn.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -61,16 +64,6 @@ pub struct NetworkConfig {
     /// Its layers, first to last.
     #[serde(deserialize_with = "numbered_layers")]
     pub layers: Vec<LayerConfig>,
-}
-
-/// What D and G strive for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Objective {
-    /// Binary cross-entropy: D's with target 1 on real and 0 on fake rows, G's with target 1 (Goodfellow et al.,
-    /// 2014, section 3).
-    #[default]
-    NonSaturating,
 }
 
 /// The optimizers of both networks, each with moments of its own.
@@ -118,6 +111,17 @@ pub struct TrainConfig {
     pub discriminator_steps: usize,
     /// G's steps in an epoch.
     pub generator_steps: usize,
+    /// How many rows D sees as one.
+    pub packing: usize,
+    /// How much of the moving average of G is kept in a step of G, in [0, 1); without it, none is kept. Samples and
+    /// evaluations use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
+    /// The largest norm of all gradients of D, or of G, together; without it, they are not clipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// How both learning rates change while the run goes on.
+    pub schedule: Schedule,
 }
 
 impl Default for TrainConfig {
@@ -130,6 +134,10 @@ impl Default for TrainConfig {
             stage: 200,
             discriminator_steps: 1,
             generator_steps: 5,
+            packing: 1,
+            ema_decay: None,
+            clip_norm: None,
+            schedule: Schedule::default(),
         }
     }
 }
@@ -237,6 +245,11 @@ impl Config {
                 "0".to_owned(),
             );
         }
+        if !train.batch.is_multiple_of(train.packing.max(1)) {
+            let expected = format!("a multiple of train.packing, {}", train.packing);
+            return refuse("train.batch", &expected, train.batch.to_string());
+        }
+        train.schedule.check().map_err(Error::network("train"))?;
         let generator = shape_of("generator", &self.generator)?;
         if generator.len() != self.latent.dim() {
             let expected =
@@ -245,6 +258,13 @@ impl Config {
         }
         shape_of("discriminator", &self.discriminator)?;
         Ok(())
+    }
+
+    /// How steps are taken.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let TrainConfig { packing, clip_norm, .. } = self.train;
+        Rules { objective: self.objective, penalty: self.penalty, packing, clip_norm }
     }
 
     /// The number of the last stage.
@@ -264,11 +284,7 @@ impl Config {
         };
         let generator = network("generator", &self.generator)?;
         let discriminator = network("discriminator", &self.discriminator)?;
-        if generator.output_shape() != discriminator.input_shape() {
-            let expected = format!("an output {}, the discriminator's input", discriminator.input_shape());
-            let found = generator.output_shape().to_string();
-            return Err(Error::Setting { field: "generator.layers", expected, found });
-        }
+        self.rules().check(generator.output_shape(), discriminator.input_shape())?;
         let activation = discriminator.final_activation();
         let ends_well = matches!(activation, nn::Activation::Sigmoid | nn::Activation::Linear);
         if *discriminator.output_shape() != [1] || !ends_well {

@@ -4,7 +4,8 @@
 //! a frozen D, is what G learns through.
 //!
 //! * [`Config`] says what a run is: it can be written as TOML, and the same one gives the same run, bit for bit.
-//! * [`Trainer`] holds G and D and takes single steps; [`Session`] runs a whole configuration.
+//! * [`Trainer`] holds G and D and takes single steps, by its [`Rules`]: an [`Objective`], a [`Penalty`] on D's
+//!   gradient, and the like; [`Session`] runs a whole configuration.
 //! * [`evaluate`] measures how close samples are to data; [`RunDirectory`] keeps what a run writes.
 //!
 //! ```
@@ -25,17 +26,23 @@ mod config;
 mod data;
 mod error;
 pub mod evaluate;
+mod objective;
+mod penalty;
+mod rules;
 mod run;
 mod session;
 mod trainer;
 
 pub use config::{
-    Config, EvaluateConfig, NetworkConfig, Objective, OptimizerConfig, OutputConfig, PRESETS, Precision,
-    TrainConfig, preset,
+    Config, EvaluateConfig, NetworkConfig, OptimizerConfig, OutputConfig, PRESETS, Precision, TrainConfig,
+    preset,
 };
 pub use data::{Data, Distribution, Latent};
 pub use error::{Error, Result};
 pub use evaluate::Evaluation;
+pub use objective::{Judgement, Objective};
+pub use penalty::Penalty;
+pub use rules::Rules;
 pub use run::{RunDirectory, StageRecord, write_atomically};
 pub use session::{Comparison, Session, StageResult};
-pub use trainer::{Combined, Learner, StepScore, Trainer};
+pub use trainer::{Average, Combined, Learner, StepScore, Trainer};

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor};
 
-use crate::{Config, Error, Evaluation, Learner, Result, StepScore, Trainer};
+use crate::{Config, Distribution, Error, Evaluation, Learner, Result, StepScore, Trainer};
 
 /// The version of checkpoints that this library writes.
 const FORMAT: u32 = 1;
@@ -34,6 +34,7 @@ pub struct Session<T> {
     sums: StageSums,
     real: Tensor<T>,
     latent: Tensor<T>,
+    mixing: Tensor<T>,
 }
 
 /// What a stage gave.
@@ -105,10 +106,17 @@ impl<T: Scalar> Session<T> {
         let seed = config.train.seed;
         let (generator, discriminator) = config.build(&mut stream(seed, NETWORK_STREAM))?;
         let optimizer = config.optimizer;
-        let trainer =
-            Trainer::new((generator, optimizer.generator), (discriminator, optimizer.discriminator))?;
+        let mut trainer = Trainer::new(
+            (generator, optimizer.generator),
+            (discriminator, optimizer.discriminator),
+            config.rules(),
+        )?;
+        if let Some(decay) = config.train.ema_decay {
+            let (generator, _) = config.build(&mut stream(seed, NETWORK_STREAM))?;
+            trainer.keep_average(generator, decay)?;
+        }
         let shape = |row: Shape| row.with_first(config.train.batch).map_err(nn::Error::from);
-        let real = shape(trainer.discriminator().input_shape()).map_err(Error::network("train.batch"))?;
+        let real = shape(trainer.generator().output_shape()).map_err(Error::network("train.batch"))?;
         let latent = shape(trainer.generator().input_shape()).map_err(Error::network("train.batch"))?;
         Ok(Self {
             trainer,
@@ -118,6 +126,7 @@ impl<T: Scalar> Session<T> {
             epoch: 0,
             sums: StageSums::default(),
             real: Tensor::zeros(real),
+            mixing: Tensor::zeros([config.train.batch / config.train.packing]),
             latent: Tensor::zeros(latent),
             config,
         })
@@ -164,24 +173,39 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// [`Error::NotFinite`] for the step whose loss is NaN or infinite, before it changes anything.
     pub fn run_epoch(&mut self) -> Result<()> {
+        let progress = (self.epoch + 1) as f64 / self.config.train.epochs as f64;
+        self.trainer.set_rate(self.config.train.schedule.factor(progress));
         for step in 1..=self.config.train.discriminator_steps {
-            self.config.data.distribution().fill(&mut self.data_stream, self.real.data_mut());
+            self.draw_real();
             self.draw_latent();
-            let result = self.trainer.discriminator_step(self.real.view(), self.latent.view());
+            let mixing = (self.config.penalty.wgan_gp > 0.0).then(|| {
+                let unit = Distribution::Uniform { low: 0.0, high: 1.0 };
+                unit.fill(&mut self.data_stream, self.mixing.data_mut());
+                self.mixing.view()
+            });
+            let result = self.trainer.discriminator_step(self.real.view(), self.latent.view(), mixing);
             let score = self.at_step(result, "D step", "D's loss", step)?;
             self.sums.d_loss += score.loss;
             self.sums.d_accuracy += score.accuracy;
             self.sums.d_steps += 1;
         }
         for step in 1..=self.config.train.generator_steps {
+            let relative = self.config.objective.is_relative();
+            if relative {
+                self.draw_real();
+            }
             self.draw_latent();
-            let result = self.trainer.generator_step(self.latent.view());
+            let result = self.trainer.generator_step(self.latent.view(), relative.then(|| self.real.view()));
             let score = self.at_step(result, "G step", "G's loss", step)?;
             self.sums.g_loss += score.loss;
             self.sums.g_steps += 1;
         }
         self.epoch += 1;
         Ok(())
+    }
+
+    fn draw_real(&mut self) {
+        self.config.data.distribution().fill(&mut self.data_stream, self.real.data_mut());
     }
 
     fn draw_latent(&mut self) {
@@ -232,7 +256,7 @@ impl<T: Scalar> Session<T> {
     }
 
     fn compare(&self, rows: usize, rng: &mut ChaCha8Rng) -> Result<Comparison> {
-        let width = self.trainer.discriminator().input_shape().len();
+        let width = self.trainer.generator().output_shape().len();
         let mut real = vec![T::zero(); rows * width];
         self.config.data.distribution().fill(rng, &mut real);
         let mut latent = Tensor::zeros(self.batch_of(rows)?);
@@ -266,7 +290,7 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// Where the latents have another size.
     pub fn generate(&self, latent: &Tensor<T>) -> Result<Tensor<T>> {
-        let generator = self.trainer.generator();
+        let generator = self.trainer.sampler();
         let failed = |error: tensor_ops::Error| Error::network("generator")(error.into());
         let count = latent.shape().first().copied().unwrap_or(0);
         let expected = self.batch_of(count)?;
@@ -319,6 +343,8 @@ impl<T: Scalar> Session<T> {
                 }
             }
         }
+        let averages = self.trainer.average().map_or(&[][..], |network| network.parameters());
+        tensors.extend(averages.iter().map(|p| (format!("ema.generator.{}", p.key()), &p.value)));
         weights::write(tensors, Some((METADATA.to_owned(), place))).map_err(Error::network("checkpoint"))
     }
 
@@ -357,6 +383,13 @@ impl<T: Scalar> Session<T> {
                 let slots = optimizer.slots().iter().map(slot).collect::<nn::Result<Vec<_>>>();
                 restored.push((value, slots.map_err(&failed)?));
             }
+        }
+        let averages = self.trainer.average().map_or(&[][..], |network| network.parameters());
+        let average =
+            |p: &nn::Parameter<T>| file.tensor::<T>(&format!("ema.generator.{}", p.key()), p.value.shape());
+        let averages = averages.iter().map(average).collect::<nn::Result<Vec<_>>>().map_err(&failed)?;
+        if let Some(network) = self.trainer.average_mut() {
+            network.parameters_mut().iter_mut().zip(averages).for_each(|(own, value)| own.value = value);
         }
         let mut restored = restored.into_iter();
         let steps = [place.generator_steps, place.discriminator_steps];

@@ -1,11 +1,12 @@
 //! D, G and GD, and the steps in which they learn.
 
-use nn::{Loss, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace, metrics};
-use tensor_ops::{Scalar, Tensor, View};
+use nn::{Loss, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace};
+use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
-use crate::{Error, Result};
+use crate::penalty::{PenaltyPass, Punished};
+use crate::{Error, Penalty, Result, Rules};
 
-/// GD: G followed by a frozen D. A view that borrows both and owns nothing.
+/// GD: G followed by a frozen D, which may see several of G's rows as one. A view that borrows both and owns nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Combined<'n, T> {
     /// G.
@@ -26,7 +27,14 @@ impl<T: Scalar> Combined<'_, T> {
         discriminator: &'a mut Workspace<T>,
     ) -> nn::Result<View<'a, T>> {
         let fake = self.generator.forward(latent, generator)?;
-        self.discriminator.forward(fake, discriminator)
+        self.discriminator.forward(self.as_seen(fake)?, discriminator)
+    }
+
+    /// G's rows as D sees them: the same, or several as one.
+    fn as_seen<'a>(&self, fake: View<'a, T>) -> nn::Result<View<'a, T>> {
+        let seen = self.discriminator.input_shape();
+        let rows = fake.shape().len() / seen.len().max(1);
+        Ok(fake.reshape(seen.with_first(rows)?)?)
     }
 
     /// After a forward pass with the same workspaces: adds to the gradients of G's parameters that are trainable.
@@ -43,7 +51,9 @@ impl<T: Scalar> Combined<'_, T> {
     ) -> nn::Result<()> {
         let fake = nn::Layer::output(self.generator.layers(), latent, generator);
         let through = Wanted { input: true, parameters: false };
-        let grad_fake = self.discriminator.backward(fake, grad_output, through, &mut [], discriminator)?;
+        let seen = self.as_seen(fake)?;
+        let grad_seen = self.discriminator.backward(seen, grad_output, through, &mut [], discriminator)?;
+        let grad_fake = grad_seen.reshape(fake.shape())?;
         let learn = Wanted { input: false, parameters: true };
         self.generator.backward(latent, grad_fake, learn, gradients, generator)?;
         Ok(())
@@ -55,8 +65,10 @@ impl<T: Scalar> Combined<'_, T> {
 pub struct StepScore {
     /// The mean loss over the batch.
     pub loss: f64,
-    /// The share of rows that D puts on their target's side, from 0 to 1.
+    /// The share of rows that D, or in a step of G its opponent, gets right, from 0 to 1.
     pub accuracy: f64,
+    /// The penalty on D's gradient, which is not part of the loss.
+    pub penalty: f64,
 }
 
 /// A network that learns: with its gradients, and an optimizer with moments of its own.
@@ -77,8 +89,30 @@ impl<T: Scalar> Learner<T> {
         Self { gradients: network.gradients(), network, optimizer, state }
     }
 
-    fn update(&mut self) -> nn::Result<()> {
-        self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)
+    fn update(&mut self, rate: f64, clip_norm: Option<f64>) -> nn::Result<()> {
+        if let Some(most) = clip_norm {
+            nn::clip_norm(self.network.parameters(), &mut self.gradients, most);
+        }
+        let optimizer = self.optimizer.at_rate(rate);
+        self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)
+    }
+}
+
+/// A network that follows G at a distance, each of its weights by (1 - decay) of the difference a step.
+#[derive(Debug)]
+pub struct Average<T> {
+    /// The network.
+    pub network: Network<T>,
+    decay: f64,
+}
+
+impl<T: Scalar> Average<T> {
+    fn follow(&mut self, leader: &Network<T>) -> nn::Result<()> {
+        let share = T::from_f64(1.0 - self.decay);
+        for (own, leader) in self.network.parameters_mut().iter_mut().zip(leader.parameters()) {
+            zip_in_place(&mut own.value, leader.value.view(), |own, leader| own + (leader - own) * share)?;
+        }
+        Ok(())
     }
 }
 
@@ -87,8 +121,11 @@ impl<T: Scalar> Learner<T> {
 pub struct Trainer<T> {
     generator: Learner<T>,
     discriminator: Learner<T>,
-    shards: Shards<T, Pass<T>>,
-    /// Whether D's sigmoid is left to the loss.
+    average: Option<Average<T>>,
+    rules: Rules,
+    rate: f64,
+    shards: Shards<T, Pass<T>, 3>,
+    /// Whether D's sigmoid is left to the objective.
     logits: bool,
 }
 
@@ -96,17 +133,77 @@ impl<T: Scalar> Trainer<T> {
     /// Joins G and D with an optimizer each.
     ///
     /// # Errors
-    /// [`Error::Network`] for an optimizer's setting out of range.
-    pub fn new(generator: (Network<T>, Optimizer), discriminator: (Network<T>, Optimizer)) -> Result<Self> {
+    /// [`Error::Network`] for an optimizer's setting out of range, [`Error::Setting`] for a rule.
+    pub fn new(
+        generator: (Network<T>, Optimizer),
+        discriminator: (Network<T>, Optimizer),
+        rules: Rules,
+    ) -> Result<Self> {
         generator.1.check().map_err(Error::network("optimizer.generator"))?;
         discriminator.1.check().map_err(Error::network("optimizer.discriminator"))?;
+        rules.check(generator.0.output_shape(), discriminator.0.input_shape())?;
         let (_, logits) = Loss::BINARY_CROSSENTROPY.fused_with(discriminator.0.final_activation());
         Ok(Self {
             generator: Learner::new(generator.0, generator.1),
             discriminator: Learner::new(discriminator.0, discriminator.1),
+            average: None,
+            rules,
+            rate: 1.0,
             shards: Shards::default(),
             logits,
         })
+    }
+
+    /// Lets a network follow G from here on: its weights become the exponential moving average of G's, over about
+    /// 1 / (1 - decay) of G's steps.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a decay outside [0, 1) or a network unlike G.
+    pub fn keep_average(&mut self, mut network: Network<T>, decay: f64) -> Result<()> {
+        let refuse = |expected: &str, found: String| {
+            Err(Error::Setting { field: "train.ema_decay", expected: expected.to_owned(), found })
+        };
+        if !(0.0..1.0).contains(&decay) {
+            return refuse("a number from 0 to below 1", decay.to_string());
+        }
+        let shapes =
+            |network: &Network<T>| network.parameters().iter().map(|p| p.value.shape()).collect::<Vec<_>>();
+        if shapes(&network) != shapes(self.generator()) {
+            return refuse("a network with G's parameters", "another".to_owned());
+        }
+        for (own, leader) in network.parameters_mut().iter_mut().zip(self.generator().parameters()) {
+            own.value.copy_from(leader.value.view());
+        }
+        self.average = Some(Average { network, decay });
+        Ok(())
+    }
+
+    /// The moving average of G, if one is kept.
+    #[must_use]
+    pub fn average(&self) -> Option<&Network<T>> {
+        self.average.as_ref().map(|average| &average.network)
+    }
+
+    /// The moving average of G, to be restored.
+    pub fn average_mut(&mut self) -> Option<&mut Network<T>> {
+        self.average.as_mut().map(|average| &mut average.network)
+    }
+
+    /// The network to sample from: the moving average of G, or G itself.
+    #[must_use]
+    pub fn sampler(&self) -> &Network<T> {
+        self.average().unwrap_or(self.generator())
+    }
+
+    /// Sets the factor on both learning rates, from here on.
+    pub fn set_rate(&mut self, factor: f64) {
+        self.rate = factor;
+    }
+
+    /// How steps are taken.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// G.
@@ -143,90 +240,131 @@ impl<T: Scalar> Trainer<T> {
         [&mut self.generator, &mut self.discriminator]
     }
 
-    /// One step of D on `[real; G(latent)]` with targets 1 and 0. G stays as it is.
+    /// One step of D on as many real rows as fake ones. G stays as it is.
+    ///
+    /// `mixing` is what [`Penalty::wgan_gp`] needs: for each row that D sees, its place on the way from a fake row to a
+    /// real one, drawn from [0, 1).
     ///
     /// # Shapes
-    /// `real [batch, ..D's input]`, `latent [batch, ..G's input]`.
+    /// `real [batch, ..G's output]`, `latent [batch, ..G's input]`, `mixing [batch / packing]`.
     ///
     /// # Errors
-    /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before D is changed.
-    pub fn discriminator_step(&mut self, real: View<'_, T>, latent: View<'_, T>) -> nn::Result<StepScore> {
-        let Self { generator, discriminator, shards, logits } = self;
+    /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before D is changed;
+    /// [`nn::Error::NoTangents`] for a penalty on a D with a layer that has none.
+    pub fn discriminator_step(
+        &mut self,
+        real: View<'_, T>,
+        latent: View<'_, T>,
+        mixing: Option<View<'_, T>>,
+    ) -> nn::Result<StepScore> {
+        let Self { generator, discriminator, rules, shards, logits, .. } = self;
         let (g, d) = (&generator.network, &discriminator.network);
-        let rows = rows_of("discriminator step", latent)?;
-        if real.shape() != d.input_shape().with_first(rows)? {
-            let (place, expected) =
-                ("discriminator step".to_owned(), format!("{rows} real rows {}", d.input_shape()));
-            return Err(nn::Error::Shape { place, expected, found: real.shape() });
-        }
-        let load = g.load().and(d.load());
+        let Rules { objective, penalty, packing, .. } = *rules;
+        let rows = rules.rows_of("discriminator step", latent)?;
+        let real = rules.packed("discriminator step", real, d, rows)?;
+        let mixing = match mixing.filter(|_| penalty.wgan_gp > 0.0) {
+            Some(mixing) if mixing.shape().len() == rows => Some(mixing.data()),
+            None if penalty.wgan_gp == 0.0 => None,
+            other => {
+                let found = other.map(|mixing| mixing.shape()).unwrap_or_default();
+                let expected = format!("mixing of {rows} numbers for wgan_gp");
+                return Err(nn::Error::Shape { place: "discriminator step".to_owned(), expected, found });
+            }
+        };
+        let load = rules.load(g, d);
         let sums = shards.run(load, rows, &mut discriminator.gradients, |range, pass, gradients| {
-            let (real, latent) = (real.rows(range.clone())?, latent.rows(range.clone())?);
-            let Pass { generator, discriminator, batch, judge } = pass;
-            let fake = g.forward(latent, generator)?;
-            batch.resize(real.shape().with_axis(0, 2 * range.len()));
+            let count = range.len();
+            let real = real.rows(range.clone())?;
+            let latent = latent.rows(range.start * packing..range.end * packing)?;
+            let Pass { generator, discriminator, batch, grad_output, penalty: penalised, .. } = pass;
+            let fake = g.forward(latent, generator)?.reshape(real.shape())?;
+            batch.resize(real.shape().with_axis(0, 2 * count));
             let (first, second) = batch.data_mut().split_at_mut(real.shape().len());
             first.copy_from_slice(real.data());
             second.copy_from_slice(fake.data());
 
             discriminator.logits = *logits;
             let output = d.forward(batch.view(), discriminator)?;
-            let sums = judge.score(output, range.len(), 2 * rows)?;
-            let wanted = Wanted { input: false, parameters: true };
-            d.backward(batch.view(), judge.grad_output.view(), wanted, gradients, discriminator)?;
-            Ok(sums)
+            let judgement = objective.judge_discriminator(output, rows, grad_output);
+            let (batch, loss) = (batch.view(), grad_output.view());
+            let (mut sum, mut rest) = (0.0, penalty);
+            if penalty.r1 > 0.0 && penalty.r2 > 0.0 {
+                // Of the very rows that the loss is of: one pass for all.
+                rest = Penalty { r1: 0.0, r2: 0.0, ..penalty };
+                let by_row = |row| Punished::Length(if row < count { penalty.r1 } else { penalty.r2 });
+                sum += penalised.add(d, batch, discriminator, Some(loss), (by_row, rows), gradients)?;
+            } else {
+                let learn = Wanted { input: false, parameters: true };
+                d.backward(batch, loss, learn, gradients, discriminator)?;
+            }
+            penalised.workspace.logits = *logits;
+            let mixing = mixing.map_or(&[][..], |mixing| &mixing[range]);
+            sum += rest.add(d, [real, fake], mixing, rows, gradients, penalised)?;
+            Ok([judgement.loss, judgement.right as f64, sum])
         })?;
         let score = StepScore::new(sums, 2 * rows)?;
-        discriminator.update()?;
+        discriminator.update(self.rate, rules.clip_norm)?;
         Ok(score)
     }
 
-    /// One step of G, through the frozen D, with target 1. D stays as it is.
+    /// One step of G, through the frozen D. D stays as it is.
     ///
     /// # Shapes
-    /// `latent [batch, ..G's input]`.
+    /// `latent [batch, ..G's input]`, and, where [`Objective::is_relative`](crate::Objective::is_relative), `real [batch, ..G's output]`.
     ///
     /// # Errors
     /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before G is changed.
-    pub fn generator_step(&mut self, latent: View<'_, T>) -> nn::Result<StepScore> {
-        let Self { generator, discriminator, shards, logits } = self;
+    pub fn generator_step(
+        &mut self,
+        latent: View<'_, T>,
+        real: Option<View<'_, T>>,
+    ) -> nn::Result<StepScore> {
+        let Self { generator, discriminator, average, rules, shards, logits, .. } = self;
         let combined = Combined { generator: &generator.network, discriminator: &discriminator.network };
-        let rows = rows_of("generator step", latent)?;
-        let load = combined.generator.load().and(combined.discriminator.load());
+        let d = combined.discriminator;
+        let Rules { objective, packing, .. } = *rules;
+        let rows = rules.rows_of("generator step", latent)?;
+        let real = match (real, objective.is_relative()) {
+            (Some(real), true) => Some(rules.packed("generator step", real, d, rows)?),
+            (_, false) => None,
+            (None, true) => {
+                let (place, expected) =
+                    ("generator step".to_owned(), "real rows, to which the objective compares");
+                let found = Shape::default();
+                return Err(nn::Error::Shape { place, expected: expected.to_owned(), found });
+            }
+        };
+        let load = rules.load(combined.generator, d);
         let sums = shards.run(load, rows, &mut generator.gradients, |range, pass, gradients| {
-            let latent = latent.rows(range.clone())?;
-            let Pass { generator, discriminator, judge, .. } = pass;
+            let latent = latent.rows(range.start * packing..range.end * packing)?;
+            let Pass { generator, discriminator, real: real_pass, grad_output, .. } = pass;
             discriminator.logits = *logits;
-            let output = combined.forward(latent, generator, discriminator)?;
-            let sums = judge.score(output, range.len(), rows)?;
-            combined.backward(latent, judge.grad_output.view(), gradients, generator, discriminator)?;
-            Ok(sums)
+            real_pass.logits = *logits;
+            let real = match real {
+                Some(real) => d.forward(real.rows(range.clone())?, real_pass)?,
+                None => latent,
+            };
+            let fake = combined.forward(latent, generator, discriminator)?;
+            let judgement = objective.judge_generator(real, fake, rows, grad_output);
+            combined.backward(latent, grad_output.view(), gradients, generator, discriminator)?;
+            Ok([judgement.loss, judgement.right as f64, 0.0])
         })?;
         let score = StepScore::new(sums, rows)?;
-        generator.update()?;
+        generator.update(self.rate, rules.clip_norm)?;
+        average.as_mut().map_or(Ok(()), |average| average.follow(&generator.network))?;
         Ok(score)
-    }
-}
-
-/// The number of rows of a batch, at least one.
-fn rows_of<T>(place: &str, batch: View<'_, T>) -> nn::Result<usize> {
-    match batch.shape().first() {
-        Some(&rows) if rows > 0 => Ok(rows),
-        _ => Err(nn::Error::Shape {
-            place: place.to_owned(),
-            expected: "at least one row".to_owned(),
-            found: batch.shape(),
-        }),
     }
 }
 
 impl StepScore {
-    /// From the loss and the number of rows on the right side.
-    fn new([loss, right]: [f64; 2], rows: usize) -> nn::Result<Self> {
-        if !loss.is_finite() {
-            return Err(nn::Error::NotFinite { what: "the loss".to_owned(), value: loss });
+    /// From the loss, the number of rows on the right side, and the penalty.
+    fn new([loss, right, penalty]: [f64; 3], rows: usize) -> nn::Result<Self> {
+        for (what, value) in [("the loss", loss), ("the penalty", penalty)] {
+            if !value.is_finite() {
+                return Err(nn::Error::NotFinite { what: what.to_owned(), value });
+            }
         }
-        Ok(Self { loss, accuracy: right / rows as f64 })
+        Ok(Self { loss, accuracy: right / rows as f64, penalty })
     }
 }
 
@@ -235,8 +373,11 @@ impl StepScore {
 struct Pass<T> {
     generator: Workspace<T>,
     discriminator: Workspace<T>,
+    /// D's on real rows in a step of G.
+    real: Workspace<T>,
     batch: Tensor<T>,
-    judge: Judge<T>,
+    grad_output: Tensor<T>,
+    penalty: PenaltyPass<T>,
 }
 
 impl<T> Default for Pass<T> {
@@ -244,39 +385,10 @@ impl<T> Default for Pass<T> {
         Self {
             generator: Workspace::default(),
             discriminator: Workspace::default(),
+            real: Workspace::default(),
             batch: Tensor::default(),
-            judge: Judge::default(),
+            grad_output: Tensor::default(),
+            penalty: PenaltyPass::default(),
         }
-    }
-}
-
-/// The binary cross-entropy on D's logits, with the buffers it needs.
-#[derive(Debug)]
-struct Judge<T> {
-    target: Tensor<T>,
-    grad_output: Tensor<T>,
-    values: Tensor<T>,
-}
-
-impl<T> Default for Judge<T> {
-    fn default() -> Self {
-        Self { target: Tensor::default(), grad_output: Tensor::default(), values: Tensor::default() }
-    }
-}
-
-impl<T: Scalar> Judge<T> {
-    /// The loss and the number of rows on the right side, of logits with target 1 in the first `real` rows and 0 in
-    /// the others. The loss and its gradient are shares of the mean over a batch of `all` rows.
-    fn score(&mut self, logits: View<'_, T>, real: usize, all: usize) -> nn::Result<[f64; 2]> {
-        let loss = Loss::BinaryCrossentropy { from_logits: true, label_smoothing: 0.0 };
-        self.target.resize(logits.shape());
-        let (ones, zeros) = self.target.data_mut().split_at_mut(real);
-        ones.fill(T::one());
-        zeros.fill(T::zero());
-        let Self { target, grad_output, values } = self;
-        let share = target.data().len() as f64 / all as f64;
-        let value =
-            loss.share_of_value_and_gradient(logits, target.view(), share, grad_output, values)?.as_f64();
-        Ok([value, metrics::count_right(logits, target.view(), loss.threshold()) as f64])
     }
 }

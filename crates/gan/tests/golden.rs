@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gan::{Trainer, evaluate};
+use gan::{Objective, Penalty, Rules, Trainer, evaluate};
 use nn::layers::LayerConfig;
 use nn::weights::Reader;
 use nn::{Loss, Network, Optimizer, OptimizerState, Parameter, Wanted, Workspace};
@@ -90,6 +90,8 @@ fn run_file(path: &Path) -> Result<Outcome, Failure> {
         "optimizer" => run_optimizer(&case, &file),
         "gan" => run_gan(&case, &file),
         "metric" => run_metric(&case, &file),
+        "objective" => run_objective(&case, &file),
+        "penalty" => run_penalty(&case, &file),
         _ => Ok(Outcome::Unsupported),
     }
 }
@@ -227,7 +229,7 @@ fn notebook(case: &Map<String, Value>, file: &Reader<'_>) -> Result<Trainer<f64>
     }))?;
     let input = Shape::from([features]);
     let generator = (network(input, generator)?, optimizer);
-    let mut trainer = Trainer::new(generator, (network(input, discriminator)?, optimizer))?;
+    let mut trainer = Trainer::new(generator, (network(input, discriminator)?, optimizer), Rules::default())?;
     for (key, parameter) in keyed(&mut trainer) {
         parameter.value = file.tensor(&format!("init.{key}"), parameter.value.shape())?;
     }
@@ -256,12 +258,12 @@ fn run_gan(case: &Map<String, Value>, file: &Reader<'_>) -> Result<Outcome, Fail
     for e in 0..epochs {
         let real = file.any_tensor::<f64>(&format!("real.{e}"))?;
         let latent = file.any_tensor::<f64>(&format!("z_d.{e}"))?;
-        let score = trainer.discriminator_step(real.view(), latent.view())?;
+        let score = trainer.discriminator_step(real.view(), latent.view(), None)?;
         check(score.loss, format!("d_loss.{e}"))?;
         check(score.accuracy, format!("d_accuracy.{e}"))?;
         for j in 0..steps {
             let latent = file.any_tensor::<f64>(&format!("z_g.{e}.{j}"))?;
-            let score = trainer.generator_step(latent.view())?;
+            let score = trainer.generator_step(latent.view(), None)?;
             check(score.loss, format!("g_loss.{e}.{j}"))?;
             check(score.accuracy, format!("g_accuracy.{e}.{j}"))?;
         }
@@ -287,4 +289,67 @@ fn run_metric(case: &Map<String, Value>, file: &Reader<'_>) -> Result<Outcome, F
         _ => return Ok(Outcome::Unsupported),
     };
     Ok(Outcome::Compared(compare(&Tensor::full([1], value), &file.any_tensor("value")?), TOLERANCE))
+}
+
+fn run_objective(case: &Map<String, Value>, file: &Reader<'_>) -> Result<Outcome, Failure> {
+    let Ok(objective) = serde_json::from_value::<Objective>(json!({ "kind": text(case, "objective") }))
+    else {
+        return Ok(Outcome::Unsupported);
+    };
+    let (real, fake) = (file.any_tensor::<f64>("real_logits")?, file.any_tensor::<f64>("fake_logits")?);
+    let rows = real.shape().len();
+    let logits = Tensor::from_vec([2 * rows, 1], [real.data(), fake.data()].concat())?;
+    let (mut of_d, mut of_g) = (Tensor::default(), Tensor::default());
+    let d_loss = objective.judge_discriminator(logits.view(), rows, &mut of_d).loss;
+    let g_loss = objective.judge_generator(real.view(), fake.view(), rows, &mut of_g).loss;
+    let mut error = compare(&of_g, &file.any_tensor("grad_g.fake_logits")?);
+    for (name, rows) in [("real", 0..rows), ("fake", rows..2 * rows)] {
+        let gradient = of_d.view().rows(rows)?.to_tensor();
+        error = worse(error, compare(&gradient, &file.any_tensor(&format!("grad_d.{name}_logits"))?));
+    }
+    for (name, loss) in [("d_loss", d_loss), ("g_loss", g_loss)] {
+        error = worse(error, compare(&Tensor::full([1], loss), &file.any_tensor(name)?));
+    }
+    Ok(Outcome::Compared(error, TOLERANCE))
+}
+
+fn run_penalty(case: &Map<String, Value>, file: &Reader<'_>) -> Result<Outcome, Failure> {
+    let (weight, slope) = (number(case, "weight")?, number(case, "negative_slope")?);
+    let penalty = match text(case, "penalty") {
+        "r1" => Penalty { r1: weight, ..Penalty::default() },
+        "wgan_gp" => Penalty { wgan_gp: weight, ..Penalty::default() },
+        _ => return Ok(Outcome::Unsupported),
+    };
+    let activation = match text(case, "activation") {
+        "leaky_relu" => json!({ "leaky_relu": { "negative_slope": slope } }),
+        name => json!(name),
+    };
+    let mut layers = Vec::new();
+    if case.get("add_decorate").and_then(Value::as_bool) == Some(true) {
+        layers.push(
+            json!({ "layer": "lambda", "expression": "concat([x, square(x - mean(x, axis=1))], axis=1)" }),
+        );
+    }
+    for layer in 0.. {
+        let Ok(bias) = file.any_tensor::<f64>(&format!("param.{layer}.bias")) else { break };
+        let units = bias.shape().len();
+        let last = units == 1;
+        let activation = if last { json!("linear") } else { activation.clone() };
+        layers.push(json!({ "layer": "dense", "units": units, "activation": activation }));
+    }
+    let real = file.any_tensor::<f64>("real")?;
+    let mut discriminator = network(real.shape().without_first(), serde_json::from_value(layers.into())?)?;
+    for parameter in discriminator.parameters_mut() {
+        parameter.value = file.tensor(&format!("param.{}", parameter.key()), parameter.value.shape())?;
+    }
+    let fake = file.any_tensor("fake").unwrap_or_else(|_| real.clone());
+    let mixing = file.any_tensor("alpha").unwrap_or_default();
+    let mut gradients = discriminator.gradients();
+    let rows = [real.view(), fake.view()];
+    let value = penalty.value_and_gradient(&discriminator, rows, mixing.view(), &mut gradients)?;
+    let mut error = compare(&Tensor::full([1], value), &file.any_tensor("value")?);
+    for (parameter, gradient) in discriminator.parameters().iter().zip(&gradients) {
+        error = worse(error, compare(gradient, &file.any_tensor(&format!("grad.{}", parameter.key()))?));
+    }
+    Ok(Outcome::Compared(error, TOLERANCE))
 }

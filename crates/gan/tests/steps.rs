@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gan::{StepScore, Trainer};
+use gan::{Rules, StepScore, Trainer};
 use nn::layers::{Dense, Lambda};
 use nn::{Activation, Layer, Network, Optimizer};
 use rand::{RngExt, SeedableRng};
@@ -29,7 +29,8 @@ fn trainer() -> Trainer<f32> {
     ];
     let generator = Network::new([LATENT], generator, rng).unwrap();
     let discriminator = Network::new([ROW], discriminator, rng).unwrap();
-    Trainer::new((generator, Optimizer::adam(0.01)), (discriminator, Optimizer::adam(0.01))).unwrap()
+    Trainer::new((generator, Optimizer::adam(0.01)), (discriminator, Optimizer::adam(0.01)), Rules::default())
+        .unwrap()
 }
 
 fn real() -> Tensor<f32> {
@@ -46,11 +47,11 @@ fn random(columns: usize, seed: u64) -> Tensor<f32> {
 }
 
 fn d_step(trainer: &mut Trainer<f32>) -> StepScore {
-    trainer.discriminator_step(real().view(), latent().view()).unwrap()
+    trainer.discriminator_step(real().view(), latent().view(), None).unwrap()
 }
 
 fn g_step(trainer: &mut Trainer<f32>) -> StepScore {
-    trainer.generator_step(latent().view()).unwrap()
+    trainer.generator_step(latent().view(), None).unwrap()
 }
 
 /// What a network has learned: the bytes of its weights and moments, layer by layer, and its steps.
@@ -209,7 +210,7 @@ fn a_g_that_d_sees_through_still_learns() {
 #[track_caller]
 fn check_refused(trainer: &mut Trainer<f32>, real: &Tensor<f32>, latent: &Tensor<f32>) {
     let before = learned(trainer);
-    let error = trainer.discriminator_step(real.view(), latent.view()).unwrap_err();
+    let error = trainer.discriminator_step(real.view(), latent.view(), None).unwrap_err();
     assert!(matches!(error, nn::Error::NotFinite { .. }), "{error}");
     assert_eq!(learned(trainer), before);
 }
@@ -226,7 +227,7 @@ fn a_batch_with_nan_or_infinity_is_refused_and_changes_nothing() {
     broken.data_mut()[1] = f32::NAN;
     check_refused(trainer, &real(), &broken);
     let before = learned(trainer);
-    let error = trainer.generator_step(broken.view()).unwrap_err();
+    let error = trainer.generator_step(broken.view(), None).unwrap_err();
     assert!(matches!(error, nn::Error::NotFinite { .. }), "{error}");
     assert_eq!(learned(trainer), before);
     // The buffers still hold NaN; the next steps must not see it.
@@ -237,9 +238,9 @@ fn a_batch_with_nan_or_infinity_is_refused_and_changes_nothing() {
 fn a_batch_of_another_shape_is_refused_and_changes_nothing() {
     let trainer = &mut trainer();
     let before = learned(trainer);
-    assert!(trainer.discriminator_step(random(ROW + 1, 1).view(), latent().view()).is_err());
-    assert!(trainer.discriminator_step(real().view(), random(LATENT + 1, 1).view()).is_err());
-    assert!(trainer.generator_step(random(LATENT + 1, 1).view()).is_err());
+    assert!(trainer.discriminator_step(random(ROW + 1, 1).view(), latent().view(), None).is_err());
+    assert!(trainer.discriminator_step(real().view(), random(LATENT + 1, 1).view(), None).is_err());
+    assert!(trainer.generator_step(random(LATENT + 1, 1).view(), None).is_err());
     assert_eq!(learned(trainer), before);
 }
 
@@ -254,6 +255,7 @@ fn an_optimizer_out_of_range_is_refused() {
     };
     let (generator, discriminator) = networks();
     let (good, bad) = (Optimizer::adam(0.01), Optimizer::adam(f64::NAN));
-    let error = Trainer::new((generator, good), (discriminator, bad)).unwrap_err().to_string();
+    let error =
+        Trainer::new((generator, good), (discriminator, bad), Rules::default()).unwrap_err().to_string();
     assert_eq!(error, "optimizer.discriminator: adam: learning_rate: expected a number >= 0, found NaN");
 }

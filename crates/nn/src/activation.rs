@@ -13,14 +13,19 @@
 //! | `softplus` | ln(1 + e^x) | g (1 - e^-y) |
 //! | `silu` | x sigmoid(x) | g (s + y (1 - s)), s = sigmoid(x) |
 //! | `softmax` | e^x over its sum along the last axis | y (g - sum(g y)) |
+//!
+//! The gradient changes, as x moves along a tangent and g along its own, by the tangent of g in the place of g, and by
+//! g times the tangent of x times the second derivative: 0 for the first three, 2 s (1 - s) + x s (1 - s) (1 - 2 s) for
+//! SiLU, and y' (1 - 2 y), -2 y y', y' (1 - y') and y + alpha below 0, with y' the first, for sigmoid, tanh, softplus
+//! and ELU.
 
 use serde::{Deserialize, Serialize};
 use tensor_ops::{
     Scalar, Tensor, View, exp, exp_m1_of_negative, map, map_slice, sigmoid, softplus, tanh, zip, zip_in_place,
 };
 
-use crate::Result;
 use crate::error::check_setting;
+use crate::{Dual, Result};
 
 /// An activation function. In a configuration: its name, or `{ leaky_relu = { negative_slope = 0.1 } }`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -175,6 +180,72 @@ impl Activation {
             }
         }
         Ok(())
+    }
+
+    /// How the `grad_input` of [`Activation::backward`] changes as the input moves along `tangent` and the gradient of
+    /// the output along its own.
+    ///
+    /// # Errors
+    /// Where the shapes differ.
+    pub fn backward_tangent<T: Scalar>(
+        self,
+        input: View<'_, T>,
+        output: View<'_, T>,
+        tangent: View<'_, T>,
+        grad_output: Dual<'_, T>,
+        result: &mut Tensor<T>,
+    ) -> Result<()> {
+        self.backward(input, output, grad_output.tangent, result)?;
+        let (zero, one) = (T::zero(), T::one());
+        let two = one + one;
+        // Most second derivatives need y alone, whose place the input takes where it was not kept.
+        let input = if self.needs_input() { input } else { output };
+        let curved = [grad_output.value, tangent, input, output];
+        match self {
+            Self::Linear | Self::Relu | Self::LeakyRelu { .. } => {}
+            Self::Elu { alpha } => {
+                let alpha = T::from_f64(alpha);
+                add_curved(result, curved, |_, y| if y > zero { zero } else { y + alpha });
+            }
+            Self::Sigmoid => add_curved(result, curved, |_, y| y * (one - y) * (one - two * y)),
+            Self::Tanh => add_curved(result, curved, |_, y| -two * y * (one - y * y)),
+            Self::Softplus => add_curved(result, curved, |_, y| {
+                let slope = -exp_m1_of_negative(-y);
+                slope * (one - slope)
+            }),
+            Self::Silu => add_curved(result, curved, |x, _| {
+                let s = sigmoid(x);
+                s * (one - s) * (two + x * (one - two * s))
+            }),
+            Self::Softmax => {
+                // y (g - sum(g y)): y moves by y (t - sum(t y)).
+                let columns = output.shape().last_dim().max(1);
+                let lines = output.data().chunks_exact(columns).zip(tangent.data().chunks_exact(columns));
+                let lines = lines.zip(grad_output.value.data().chunks_exact(columns));
+                for (sums, ((y, t), g)) in result.data_mut().chunks_exact_mut(columns).zip(lines) {
+                    let mean = |values: &[T]| values.iter().zip(y).map(|(&v, &y)| v * y).sum::<T>();
+                    let (mean_t, mean_g) = (mean(t), mean(g));
+                    let moved = |(&y, &t): (&T, &T)| y * (t - mean_t);
+                    let mean_moved: T = y.iter().zip(t).zip(g).map(|(yt, &g)| moved(yt) * g).sum();
+                    for ((sum, yt), &g) in sums.iter_mut().zip(y.iter().zip(t)).zip(g) {
+                        *sum += moved(yt) * (g - mean_g) - *yt.0 * mean_moved;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds to each sum the product of a gradient, a tangent and a second derivative, by `f` of x and y.
+fn add_curved<T: Scalar>(
+    sums: &mut Tensor<T>,
+    [gradient, tangent, x, y]: [View<'_, T>; 4],
+    f: impl Fn(T, T) -> T,
+) {
+    let terms = gradient.data().iter().zip(tangent.data()).zip(x.data().iter().zip(y.data()));
+    for (sum, ((&g, &t), (&x, &y))) in sums.data_mut().iter_mut().zip(terms) {
+        *sum += g * t * f(x, y);
     }
 }
 

@@ -64,6 +64,12 @@ pub enum Error {
         /// What the file holds.
         found: String,
     },
+    /// A gradient penalty reached a layer that does not say how its gradient changes.
+    #[error("{layer}: expected a layer with tangents, which gradient penalties need, found none")]
+    NoTangents {
+        /// The layer's name.
+        layer: &'static str,
+    },
     /// A gradient is wrong.
     #[error(
         "gradient of {tensor} at {index:?}: backward gives {analytic:e}, finite differences {numeric:e}, \

@@ -8,7 +8,7 @@
 use rand::{Rng, RngExt};
 use tensor_ops::{Tensor, View};
 
-use crate::{Error, Layer, Loss, Network, Parameter, Result, Wanted, Workspace};
+use crate::{Dual, Error, Layer, Loss, Network, Parameter, Result, Wanted, Workspace};
 
 /// The largest relative error that passes: the difference over the largest magnitude in the same gradient.
 pub const TOLERANCE: f64 = 1e-7;
@@ -90,6 +90,91 @@ pub fn check_layer(
         check_added(&parameter_name(layer, parameters, place), once, twice)?;
     }
     Ok(report)
+}
+
+/// Checks the tangents of a layer: input and gradient of the output are moved along random directions, and the output,
+/// the gradient of the input and those of the parameters watched.
+///
+/// # Errors
+/// [`Error::Gradient`] for an error above [`TOLERANCE`]; what the layer refuses.
+pub fn check_tangents(
+    layer: &dyn Layer<f64>,
+    parameters: &[Parameter<f64>],
+    input: &Tensor<f64>,
+    rng: &mut impl Rng,
+) -> Result<Report> {
+    let (mut workspace, mut tangents) = (Workspace::default(), Workspace::default());
+    let mut random = |shape| Tensor::from_fn(shape, || rng.random_range(-1.0..1.0));
+    let direction = random(input.shape());
+    layer.forward(parameters, input.view(), &mut workspace)?;
+    let shape = layer.output(input.view(), &workspace).shape();
+    let (grad_output, grad_direction) = (random(shape), random(shape));
+    let zeros: Vec<_> = parameters.iter().map(|p| Tensor::zeros(p.value.shape())).collect();
+    let wanted = Wanted { input: true, parameters: true };
+
+    let (mut gradients, mut unused) = (zeros.clone(), zeros.clone());
+    layer.backward(parameters, input.view(), grad_output.view(), wanted, &mut unused, &mut workspace)?;
+    let duals = (
+        Dual { value: input.view(), tangent: direction.view() },
+        Dual { value: grad_output.view(), tangent: grad_direction.view() },
+    );
+    layer.forward_tangent(parameters, duals.0, &workspace, &mut tangents)?;
+    let mut backward = |gradients: &mut Vec<Tensor<f64>>| {
+        layer.backward_tangent(parameters, duals.0, duals.1, wanted, gradients, &workspace, &mut tangents)
+    };
+    backward(&mut gradients)?;
+    let once = gradients.clone();
+    backward(&mut gradients)?;
+    let output = layer.output(direction.view(), &tangents).to_tensor();
+    let grad_input = layer.grad_input(grad_direction.view(), &tangents).to_tensor();
+
+    let along = |start: &Tensor<f64>, direction: &Tensor<f64>, offset: f64| {
+        let mut moved = start.clone();
+        moved.data_mut().iter_mut().zip(direction.data()).for_each(|(x, d)| *x += offset * d);
+        moved
+    };
+    let mut moved = Workspace::default();
+    let mut at = |offset: f64| -> Result<Vec<Tensor<f64>>> {
+        let (input, grad) = (along(input, &direction, offset), along(&grad_output, &grad_direction, offset));
+        let mut gradients = zeros.clone();
+        layer.forward(parameters, input.view(), &mut moved)?;
+        let output = layer.output(input.view(), &moved).to_tensor();
+        layer.backward(parameters, input.view(), grad.view(), wanted, &mut gradients, &mut moved)?;
+        let grad_input = layer.grad_input(grad.view(), &moved).to_tensor();
+        Ok([output, grad_input].into_iter().chain(gradients).collect())
+    };
+    let numeric = STEPS.iter().map(|&step| slopes(&mut at, step)).collect::<Result<Vec<_>>>()?;
+    let own = |what: &str| format!("{}, tangent of {what}", layer.name());
+    let names = [own("output"), own("grad_input")].into_iter();
+    let names = names
+        .chain((0..parameters.len()).map(|place| parameter_name(layer, parameters, place) + ", tangent"));
+    let mut report = Report::default();
+    for (place, (name, analytic)) in names.zip([&output, &grad_input].into_iter().chain(&once)).enumerate() {
+        let step_of = |step: f64| STEPS.iter().position(|&known| known == step).unwrap_or(0);
+        report = report.and(check_tensor(&name, analytic, |index, step| {
+            Ok(numeric[step_of(step)][place].data()[index])
+        })?);
+    }
+    for (place, (once, twice)) in once.iter().zip(&gradients).enumerate() {
+        check_added(&(parameter_name(layer, parameters, place) + ", tangent"), once, twice)?;
+    }
+    Ok(report)
+}
+
+/// The derivatives of tensors at offset 0, by central differences as in [`difference`].
+fn slopes(at: &mut impl FnMut(f64) -> Result<Vec<Tensor<f64>>>, step: f64) -> Result<Vec<Tensor<f64>>> {
+    let mut central = |h: f64| -> Result<Vec<Tensor<f64>>> {
+        let (mut above, below) = (at(h)?, at(-h)?);
+        for (above, below) in above.iter_mut().zip(&below) {
+            above.data_mut().iter_mut().zip(below.data()).for_each(|(a, b)| *a = (*a - b) / (2.0 * h));
+        }
+        Ok(above)
+    };
+    let (mut fine, coarse) = (central(step / 2.0)?, central(step)?);
+    for (fine, coarse) in fine.iter_mut().zip(&coarse) {
+        fine.data_mut().iter_mut().zip(coarse.data()).for_each(|(f, c)| *f = (4.0 * *f - c) / 3.0);
+    }
+    Ok(fine)
 }
 
 /// Checks a whole network, as [`check_layer`] does a layer.

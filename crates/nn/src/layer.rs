@@ -2,7 +2,7 @@
 
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use crate::{Activation, Initializer, Result};
+use crate::{Activation, Error, Initializer, Result};
 
 /// A layer: settings alone. Its parameters belong to the [`Network`](crate::Network), what a pass remembers
 /// to a [`Workspace`], so one layer can serve several passes and threads at a time.
@@ -59,6 +59,44 @@ pub trait Layer<T: Scalar>: std::fmt::Debug + Send + Sync {
         workspace: &mut Workspace<T>,
     ) -> Result<()>;
 
+    /// After a [`Layer::forward`] of `input.value` in the workspace: computes how the output changes as the input moves
+    /// along `input.tangent`, which becomes `tangents.output`.
+    ///
+    /// With [`Layer::backward_tangent`], this is what gradient penalties need. A layer that will not be used under one
+    /// can leave out both.
+    ///
+    /// # Errors
+    /// [`Error::NoTangents`](crate::Error::NoTangents) where the layer has left it out.
+    fn forward_tangent(
+        &self,
+        _parameters: &[Parameter<T>],
+        _input: Dual<'_, T>,
+        _workspace: &Workspace<T>,
+        _tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        Err(Error::NoTangents { layer: self.name() })
+    }
+
+    /// After a [`Layer::backward`] that wanted the gradient of the input, and a [`Layer::forward_tangent`]: computes
+    /// how what is `wanted` of the gradients changes as input and gradient of the output move along their tangents.
+    /// That is added to `gradients`, and overwrites `tangents.grad_input`.
+    ///
+    /// # Errors
+    /// As [`Layer::forward_tangent`].
+    #[allow(clippy::too_many_arguments, reason = "what it depends on")]
+    fn backward_tangent(
+        &self,
+        _parameters: &[Parameter<T>],
+        _input: Dual<'_, T>,
+        _grad_output: Dual<'_, T>,
+        _wanted: Wanted,
+        _gradients: &mut [Tensor<T>],
+        _workspace: &Workspace<T>,
+        _tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        Err(Error::NoTangents { layer: self.name() })
+    }
+
     /// The result of the last forward pass. A layer that only reshapes hands its input through.
     fn output<'a>(&self, _input: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
         workspace.output.view()
@@ -112,6 +150,15 @@ impl<T> Parameter<T> {
     }
 }
 
+/// A value, and its tangent: how fast it changes as something it depends on moves along a direction.
+#[derive(Debug, Clone, Copy)]
+pub struct Dual<'a, T> {
+    /// The value.
+    pub value: View<'a, T>,
+    /// The tangent, of the same shape.
+    pub tangent: View<'a, T>,
+}
+
 /// What a backward pass is to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
@@ -121,8 +168,8 @@ pub struct Wanted {
     pub parameters: bool,
 }
 
-/// What one pass through a layer remembers. The caller keeps it and hands it in again, so that after the
-/// first pass nothing is allocated.
+/// What one pass through a layer remembers, or the tangents of all that, in the same places. The caller keeps it and
+/// hands it in again, so that after the first pass nothing is allocated.
 #[derive(Debug, Clone)]
 pub struct Workspace<T> {
     /// The result of the forward pass.

@@ -14,7 +14,7 @@ pub struct Model<T> {
     optimizer: Optimizer,
     state: OptimizerState<T>,
     gradients: Vec<Tensor<T>>,
-    shards: Shards<T, Pass<T>>,
+    shards: Shards<T, Pass<T>, 2>,
 }
 
 /// What a shard's pass needs.

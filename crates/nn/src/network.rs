@@ -4,7 +4,7 @@ use rand::Rng;
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use crate::layers::Sequential;
-use crate::{Activation, Error, Layer, Load, Parameter, Result, Wanted, Workspace, weights};
+use crate::{Activation, Dual, Error, Layer, Load, Parameter, Result, Wanted, Workspace, weights};
 
 /// A stack of layers, built for inputs of one shape, with its parameters.
 #[derive(Debug)]
@@ -142,6 +142,45 @@ impl<T: Scalar> Network<T> {
     ) -> Result<View<'a, T>> {
         self.layers.backward(&self.parameters, input, grad_output, wanted, gradients, workspace)?;
         Ok(self.layers.grad_input(grad_output, workspace))
+    }
+
+    /// After a [`Network::forward`] of `input.value` in the workspace: how the output changes as the input moves along
+    /// `input.tangent`.
+    ///
+    /// # Errors
+    /// [`Error::NoTangents`] for a layer that has none.
+    pub fn forward_tangent<'a>(
+        &self,
+        input: Dual<'a, T>,
+        workspace: &Workspace<T>,
+        tangents: &'a mut Workspace<T>,
+    ) -> Result<View<'a, T>> {
+        self.layers.forward_tangent(&self.parameters, input, workspace, tangents)?;
+        Ok(self.layers.output(input.tangent, tangents))
+    }
+
+    /// After a [`Network::backward`] that wanted the gradient of the input, and a [`Network::forward_tangent`]: how
+    /// what is `wanted` of the gradients changes as input and gradient of the output move along their tangents. That of
+    /// the parameters is added to `gradients`, that of the input is returned.
+    ///
+    /// With the tangent v of the input and none of `grad_output`, which is 1 in each row, what is added to `gradients`
+    /// is the gradient of the sum over all rows of v dD/dx with respect to the parameters: with v = dP/d(dD/dx), that
+    /// of a penalty P on the gradient of the input.
+    ///
+    /// # Errors
+    /// [`Error::NoTangents`] for a layer that has none.
+    pub fn backward_tangent<'a>(
+        &self,
+        input: Dual<'_, T>,
+        grad_output: Dual<'a, T>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<T>],
+        workspace: &Workspace<T>,
+        tangents: &'a mut Workspace<T>,
+    ) -> Result<View<'a, T>> {
+        let Self { layers, parameters, .. } = self;
+        layers.backward_tangent(parameters, input, grad_output, wanted, gradients, workspace, tangents)?;
+        Ok(layers.grad_input(grad_output.tangent, tangents))
     }
 
     /// The output for a batch.

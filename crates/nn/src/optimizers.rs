@@ -11,7 +11,7 @@
 //! | RMSprop | v = rho v + (1 - rho) g^2; p -= rate g / sqrt(v + epsilon) | Hinton, 2012 |
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Tensor, View, update};
+use tensor_ops::{Scalar, Tensor, View, map_slice, update};
 
 use crate::error::check_setting;
 use crate::{Error, Parameter, Result};
@@ -144,6 +144,19 @@ impl Optimizer {
         }
     }
 
+    /// The same optimizer with its learning rate times `factor`.
+    #[must_use]
+    pub fn at_rate(mut self, factor: f64) -> Self {
+        let rate = match &mut self {
+            Self::Adam(adam) => &mut adam.learning_rate,
+            Self::AdamW(adamw) => &mut adamw.learning_rate,
+            Self::Sgd(sgd) => &mut sgd.learning_rate,
+            Self::RmsProp(rmsprop) => &mut rmsprop.learning_rate,
+        };
+        *rate *= factor;
+        self
+    }
+
     /// Refuses settings out of their range.
     ///
     /// # Errors
@@ -187,6 +200,21 @@ impl Optimizer {
         }
         Ok(())
     }
+}
+
+/// Scales the gradients of all parameters that are trainable so that, taken together as one vector, they are no longer
+/// than `most` (Pascanu et al., 2013). Returns how long they were.
+pub fn clip_norm<T: Scalar>(parameters: &[Parameter<T>], gradients: &mut [Tensor<T>], most: f64) -> f64 {
+    let trainable = parameters.iter().zip(&*gradients).filter(|(parameter, _)| parameter.trainable);
+    let square =
+        |sum, gradient: &Tensor<T>| gradient.data().iter().fold(sum, |sum, x| sum + x.as_f64() * x.as_f64());
+    let norm = trainable.fold(0.0, |sum, (_, gradient)| square(sum, gradient)).sqrt();
+    if norm > most {
+        let scale = T::from_f64(most / norm);
+        let trainable = parameters.iter().zip(gradients).filter(|(parameter, _)| parameter.trainable);
+        trainable.for_each(|(_, gradient)| map_slice(gradient.data_mut(), |x| x * scale));
+    }
+    norm
 }
 
 /// What an optimizer remembers from step to step.

@@ -62,30 +62,30 @@ impl Load {
 }
 
 /// What the shards of a step work with, kept from step to step: gradients for each that may be worked on at the same
-/// time, and a state `S` (passes and other buffers) for each that is.
+/// time, and a state `S` (passes and other buffers) for each that is. A shard returns `N` numbers, such as a loss and a
+/// count.
 #[derive(Debug)]
-pub struct Shards<T, S> {
-    lanes: Vec<Lane<T>>,
+pub struct Shards<T, S, const N: usize> {
+    lanes: Vec<Lane<T, N>>,
     /// A state for each thread, which has it in its cache.
     states: Vec<Mutex<S>>,
 }
 
 #[derive(Debug)]
-struct Lane<T> {
+struct Lane<T, const N: usize> {
     gradients: Vec<Tensor<T>>,
-    outcome: Result<[f64; 2]>,
+    outcome: Result<[f64; N]>,
 }
 
-impl<T, S> Default for Shards<T, S> {
+impl<T, S, const N: usize> Default for Shards<T, S, N> {
     fn default() -> Self {
         Self { lanes: Vec::new(), states: Vec::new() }
     }
 }
 
-impl<T: Scalar, S: Default + Send> Shards<T, S> {
+impl<T: Scalar, S: Default + Send, const N: usize> Shards<T, S, N> {
     /// Calls `f(rows, state, gradients)` with the rows of each shard of a batch. `f` adds what they bring to the
-    /// gradients and returns two numbers, such as a loss and a count. Sets `gradients` to the sum over all shards, and
-    /// returns that of the numbers.
+    /// gradients and returns numbers. Sets `gradients` to the sum over all shards, and returns that of the numbers.
     ///
     /// # Errors
     /// The first one that `f` returns, by the order of the rows; the gradients then mean nothing.
@@ -94,8 +94,8 @@ impl<T: Scalar, S: Default + Send> Shards<T, S> {
         load: Load,
         rows: usize,
         gradients: &mut [Tensor<T>],
-        f: impl Fn(Range<usize>, &mut S, &mut [Tensor<T>]) -> Result<[f64; 2]> + Sync + Send,
-    ) -> Result<[f64; 2]> {
+        f: impl Fn(Range<usize>, &mut S, &mut [Tensor<T>]) -> Result<[f64; N]> + Sync + Send,
+    ) -> Result<[f64; N]> {
         let shards = load.shards(rows);
         let lanes = shards.min(LANES);
         if self.states.len() < thread_count() {
@@ -106,7 +106,7 @@ impl<T: Scalar, S: Default + Send> Shards<T, S> {
             return with_state(&self.states, |state| f(0..rows, state, gradients));
         }
         if self.lanes.len() < lanes {
-            self.lanes.resize_with(lanes, || Lane { gradients: Vec::new(), outcome: Ok([0.0; 2]) });
+            self.lanes.resize_with(lanes, || Lane { gradients: Vec::new(), outcome: Ok([0.0; N]) });
         }
         let (like, states) = (&*gradients, &self.states);
         let lanes = &mut self.lanes[..lanes];
@@ -115,7 +115,7 @@ impl<T: Scalar, S: Default + Send> Shards<T, S> {
             let own = index * shards / count..(index + 1) * shards / count;
             let gradients = zeros_like(like, gradients);
             *outcome = with_state(states, |state| {
-                own.into_iter().try_fold([0.0; 2], |sum, shard| {
+                own.into_iter().try_fold([0.0; N], |sum, shard| {
                     let own = shard * rows / shards..(shard + 1) * rows / shards;
                     f(own, state, gradients).map(|numbers| plus(sum, numbers))
                 })
@@ -127,7 +127,7 @@ impl<T: Scalar, S: Default + Send> Shards<T, S> {
                 zip_in_place(gradient, lane.gradients[place].view(), |sum, x| sum + x)?;
             }
         }
-        lanes.iter().try_fold([0.0; 2], |sum, lane| Ok(plus(sum, lane.outcome.clone()?)))
+        lanes.iter().try_fold([0.0; N], |sum, lane| Ok(plus(sum, lane.outcome.clone()?)))
     }
 }
 
@@ -149,8 +149,8 @@ fn zeros_like<'a, T: Scalar>(like: &[Tensor<T>], buffers: &'a mut Vec<Tensor<T>>
     &mut buffers[..like.len()]
 }
 
-fn plus(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
-    [a[0] + b[0], a[1] + b[1]]
+fn plus<const N: usize>(a: [f64; N], b: [f64; N]) -> [f64; N] {
+    std::array::from_fn(|i| a[i] + b[i])
 }
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ mod tests {
     fn every_row_is_met_once_and_in_order() {
         for rows in [1, 5, 16, 17, 100, 1000] {
             let mut gradients = vec![Tensor::<f64>::zeros([rows])];
-            let mut shards = Shards::<f64, Vec<usize>>::default();
+            let mut shards = Shards::<f64, Vec<usize>, 2>::default();
             let sums = shards.run(NOTEBOOK, rows, &mut gradients, |range, seen, gradients| {
                 assert!(seen.iter().all(|row| !range.contains(row)));
                 seen.extend(range.clone());

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::process::ExitCode;
 
-use nn::gradcheck::{Report, check_loss, check_network};
+use nn::gradcheck::{Report, check_loss, check_network, check_tangents};
 use nn::layers::{ActivationLayer, Conv1D, Dense, Flatten, Lambda, LayerConfig, LeakyReLU, Padding, Reshape};
 use nn::{Activation, Loss, Network, Result, Shape, Tensor, Workspace};
 use proptest::collection::vec;
@@ -120,7 +120,9 @@ impl Case {
                 if is_near_kink(&network, &input)? {
                     return Ok(None);
                 }
-                check_network(&network, &input, rng).map(Some)
+                let first_order = check_network(&network, &input, rng)?;
+                let second_order = check_tangents(network.layers(), network.parameters(), &input, rng)?;
+                Ok(Some(first_order.and(second_order)))
             }
             Self::Loss { loss, prediction, target } => {
                 let is_near_kink = |(&p, &t): (&f64, &f64)| match loss {

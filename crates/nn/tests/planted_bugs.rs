@@ -2,10 +2,10 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use nn::gradcheck::{TOLERANCE, check_layer, check_network};
+use nn::gradcheck::{TOLERANCE, check_layer, check_network, check_tangents};
 use nn::layers::{Conv1D, Dense, Sequential};
 use nn::{
-    Activation, Error, Layer, Network, Parameter, ParameterSpec, Result, Shape, Tensor, View, Wanted,
+    Activation, Dual, Error, Layer, Network, Parameter, ParameterSpec, Result, Shape, Tensor, View, Wanted,
     Workspace,
 };
 use rand::SeedableRng;
@@ -212,4 +212,118 @@ fn the_failure_says_where_and_by_how_much() {
     };
     let text = "gradient of dense, kernel at [1, 2]: backward gives 5e-1, finite differences 2.5e-1, relative error 1e0";
     assert_eq!(error.to_string(), text);
+}
+
+/// Given the tangents of a layer: changes them.
+type SpoilTangents = fn(&mut [Tensor<f64>], &mut Workspace<f64>);
+
+/// A layer whose tangents are spoiled after the right layer inside has computed them.
+#[derive(Debug)]
+struct SpoiledTangents {
+    inner: Dense,
+    forward: SpoilTangents,
+    backward: SpoilTangents,
+}
+
+impl Layer<f64> for SpoiledTangents {
+    fn name(&self) -> &'static str {
+        "dense"
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape> {
+        Layer::<f64>::output_shape(&self.inner, input)
+    }
+
+    fn parameters(&self, input: Shape) -> Result<Vec<ParameterSpec>> {
+        Layer::<f64>::parameters(&self.inner, input)
+    }
+
+    fn parameter_count(&self) -> usize {
+        2
+    }
+
+    fn forward(&self, p: &[Parameter<f64>], x: View<'_, f64>, workspace: &mut Workspace<f64>) -> Result<()> {
+        self.inner.forward(p, x, workspace)
+    }
+
+    fn backward(
+        &self,
+        parameters: &[Parameter<f64>],
+        input: View<'_, f64>,
+        grad_output: View<'_, f64>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<f64>],
+        workspace: &mut Workspace<f64>,
+    ) -> Result<()> {
+        self.inner.backward(parameters, input, grad_output, wanted, gradients, workspace)
+    }
+
+    fn forward_tangent(
+        &self,
+        parameters: &[Parameter<f64>],
+        input: Dual<'_, f64>,
+        workspace: &Workspace<f64>,
+        tangents: &mut Workspace<f64>,
+    ) -> Result<()> {
+        self.inner.forward_tangent(parameters, input, workspace, tangents)?;
+        (self.forward)(&mut [], tangents);
+        Ok(())
+    }
+
+    fn backward_tangent(
+        &self,
+        parameters: &[Parameter<f64>],
+        input: Dual<'_, f64>,
+        grad_output: Dual<'_, f64>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<f64>],
+        workspace: &Workspace<f64>,
+        tangents: &mut Workspace<f64>,
+    ) -> Result<()> {
+        self.inner.backward_tangent(
+            parameters,
+            input,
+            grad_output,
+            wanted,
+            gradients,
+            workspace,
+            tangents,
+        )?;
+        (self.backward)(gradients, tangents);
+        Ok(())
+    }
+}
+
+#[test]
+fn wrong_tangents_are_caught() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let network = Network::<f64>::new([4], vec![Box::new(dense())], rng).unwrap();
+    let mut next = 0.0;
+    let input = Tensor::from_fn([2, 4], || {
+        next += 0.37;
+        f64::sin(next)
+    });
+    let mut check = |forward: SpoilTangents, backward: SpoilTangents| {
+        check_tangents(
+            &SpoiledTangents { inner: dense(), forward, backward },
+            network.parameters(),
+            &input,
+            rng,
+        )
+    };
+    let right: SpoilTangents = |_, _| {};
+    assert!(check(right, right).unwrap().worst <= TOLERANCE);
+    let wrong: [(SpoilTangents, SpoilTangents, &str); 6] = [
+        (|_, tangents| scale(&mut tangents.output, -1.0), right, "dense, tangent of output"),
+        (right, |_, tangents| scale(&mut tangents.grad_input, 1.001), "dense, tangent of grad_input"),
+        // What the activation's curvature was computed from.
+        (|_, tangents| scale(&mut tangents.scratch[0], 1.001), right, "dense, tangent of grad_input"),
+        (right, |gradients, _| scale(&mut gradients[0], 1.0 + 1e-5), "dense, kernel, tangent"),
+        (right, |gradients, _| gradients[1].fill(0.0), "dense, bias, tangent"),
+        (right, |gradients, _| gradients[1].fill(f64::NAN), "dense, bias, tangent"),
+    ];
+    for (forward, backward, tensor) in wrong {
+        let error = check(forward, backward).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("gradient of {tensor} at [")), "{error}");
+    }
 }

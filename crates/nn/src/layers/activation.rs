@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use crate::{Activation, Layer, Parameter, Result, Wanted, Workspace};
+use crate::{Activation, Dual, Layer, Parameter, Result, Wanted, Workspace};
 
 /// Applies an activation function. Output and input have the same shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,33 @@ macro_rules! activation_layer {
                 let activation = workspace.activation($activation(self));
                 let Workspace { output, grad_input, .. } = workspace;
                 activation.backward(input, output.view(), grad_output, grad_input)
+            }
+
+            fn forward_tangent(
+                &self,
+                _parameters: &[Parameter<T>],
+                input: Dual<'_, T>,
+                workspace: &Workspace<T>,
+                tangents: &mut Workspace<T>,
+            ) -> Result<()> {
+                // The slopes are symmetric, also those of softmax: forwards they do what they do backwards.
+                let activation = workspace.activation($activation(self));
+                activation.backward(input.value, workspace.output.view(), input.tangent, &mut tangents.output)
+            }
+
+            fn backward_tangent(
+                &self,
+                _parameters: &[Parameter<T>],
+                input: Dual<'_, T>,
+                grad_output: Dual<'_, T>,
+                _wanted: Wanted,
+                _gradients: &mut [Tensor<T>],
+                workspace: &Workspace<T>,
+                tangents: &mut Workspace<T>,
+            ) -> Result<()> {
+                let activation = workspace.activation($activation(self));
+                let (output, result) = (workspace.output.view(), &mut tangents.grad_input);
+                activation.backward_tangent(input.value, output, input.tangent, grad_output, result)
             }
 
             fn final_activation(&self) -> Activation {

@@ -10,10 +10,13 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use super::dense::{LINEAR_SCRATCH, linear_backward, linear_forward, linear_parameters, yes, zeros};
+use super::dense::{
+    LINEAR_SCRATCH, linear_backward, linear_backward_tangent, linear_forward, linear_forward_tangent,
+    linear_parameters, yes, zeros,
+};
 use super::unexpected;
 use crate::error::check_setting;
-use crate::{Activation, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
+use crate::{Activation, Dual, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
 /// What lies beyond the ends of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -238,6 +241,71 @@ impl<T: Scalar> Layer<T> for Conv1D {
         if wanted.input {
             grad_input.resize(input.shape());
             self.add_patches(&grad_patches[0], grad_input)?;
+        }
+        Ok(())
+    }
+
+    fn forward_tangent(
+        &self,
+        parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        let activation = workspace.activation(self.activation);
+        if self.is_pointwise() {
+            return linear_forward_tangent(parameters, input.tangent, activation, workspace, tangents);
+        }
+        let mut patches = std::mem::take(&mut tangents.scratch(LINEAR_SCRATCH + 2)[PATCHES]);
+        self.write_patches(input.tangent, &mut patches)?;
+        linear_forward_tangent(parameters, patches.view(), activation, workspace, tangents)?;
+        tangents.scratch[PATCHES] = patches;
+        Ok(())
+    }
+
+    fn backward_tangent(
+        &self,
+        parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        grad_output: Dual<'_, T>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<T>],
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        let activation = workspace.activation(self.activation);
+        let Workspace { grad_input, scratch, .. } = tangents;
+        let gradients = if wanted.parameters { gradients } else { &mut [] };
+        let grad_input = wanted.input.then_some(grad_input);
+        if self.is_pointwise() {
+            return linear_backward_tangent(
+                activation,
+                parameters,
+                input,
+                grad_output,
+                gradients,
+                grad_input,
+                workspace,
+                scratch,
+            );
+        }
+        let (scratch, patches) = scratch.split_at_mut(PATCHES);
+        let (patches, grad_patches) = patches.split_at_mut(GRAD_PATCHES - PATCHES);
+        let dual = Dual { value: workspace.scratch[PATCHES].view(), tangent: patches[0].view() };
+        let mut grad_patches = wanted.input.then_some(&mut grad_patches[0]);
+        linear_backward_tangent(
+            activation,
+            parameters,
+            dual,
+            grad_output,
+            gradients,
+            grad_patches.as_deref_mut(),
+            workspace,
+            scratch,
+        )?;
+        if let (Some(grad_input), Some(grad_patches)) = (grad_input, grad_patches) {
+            grad_input.resize(input.value.shape());
+            self.add_patches(grad_patches, grad_input)?;
         }
         Ok(())
     }

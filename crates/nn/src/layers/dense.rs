@@ -18,7 +18,7 @@ use tensor_ops::{Scalar, Shape, Tensor, View, add_matmul_tn, add_rows, matmul_nt
 
 use super::unexpected;
 use crate::error::check_setting;
-use crate::{Activation, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
+use crate::{Activation, Dual, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
 /// A fully connected layer.
 ///
@@ -106,6 +106,48 @@ impl<T: Scalar> Layer<T> for Dense {
         linear_backward(activation, parameters, input, output, grad_output, gradients, grad_input, scratch)
     }
 
+    fn forward_tangent(
+        &self,
+        parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        linear_forward_tangent(
+            parameters,
+            input.tangent,
+            workspace.activation(self.activation),
+            workspace,
+            tangents,
+        )
+    }
+
+    fn backward_tangent(
+        &self,
+        parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        grad_output: Dual<'_, T>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<T>],
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        let activation = workspace.activation(self.activation);
+        let Workspace { grad_input, scratch, .. } = tangents;
+        let grad_input = wanted.input.then_some(grad_input);
+        let gradients = if wanted.parameters { gradients } else { &mut [] };
+        linear_backward_tangent(
+            activation,
+            parameters,
+            input,
+            grad_output,
+            gradients,
+            grad_input,
+            workspace,
+            scratch,
+        )
+    }
+
     fn final_activation(&self) -> Activation {
         self.activation
     }
@@ -178,13 +220,75 @@ pub(super) fn linear_backward<T: Scalar>(
         add_matmul_tn(input, grad, kernel)?;
         bias.first_mut().map_or(Ok(()), |bias| add_rows(grad, bias))?;
     }
-    if let Some(grad_input) = grad_input {
-        grad_input.resize(input.shape());
-        let kernel = parameters[0].value.view();
-        let features = kernel.shape().as_matrix().0;
-        matmul_nt(grad, kernel.reshape([features, grad.shape().last_dim()])?, grad_input)?;
+    grad_input
+        .map_or(Ok(()), |grad_input| times_transposed_kernel(grad, parameters, input.shape(), grad_input))
+}
+
+/// Computes the tangent of the output: that of z = input kernel, by the activation's slope.
+pub(super) fn linear_forward_tangent<T: Scalar>(
+    parameters: &[Parameter<T>],
+    input: View<'_, T>,
+    activation: Activation,
+    workspace: &Workspace<T>,
+    tangents: &mut Workspace<T>,
+) -> Result<()> {
+    tangents.scratch(LINEAR_SCRATCH);
+    let Workspace { output, scratch, .. } = tangents;
+    let z = if activation == Activation::Linear { &mut *output } else { &mut scratch[Z] };
+    z.resize(workspace.output.shape());
+    matmul_then(input, parameters[0].value.view(), None, z, |_| {})?;
+    if activation != Activation::Linear {
+        // The slopes of each activation are symmetric, also those of softmax: forwards they do what they do backwards.
+        let z = scratch[Z].view();
+        activation.backward(workspace.scratch[Z].view(), workspace.output.view(), z, output)?;
     }
     Ok(())
+}
+
+/// The tangent of [`linear_backward`], whose gradient of z is the product of two things that change: the slope of the
+/// activation, and the gradient of the output.
+#[allow(clippy::too_many_arguments, reason = "what the tangents of a linear layer depend on")]
+pub(super) fn linear_backward_tangent<T: Scalar>(
+    activation: Activation,
+    parameters: &[Parameter<T>],
+    input: Dual<'_, T>,
+    grad_output: Dual<'_, T>,
+    gradients: &mut [Tensor<T>],
+    grad_input: Option<&mut Tensor<T>>,
+    workspace: &Workspace<T>,
+    scratch: &mut [Tensor<T>],
+) -> Result<()> {
+    let ([z, grad_z, ..], [z_tangent, grad_tangent, ..]) = (&*workspace.scratch, scratch) else {
+        return unexpected("linear layer", "tangents forward before", input.value.shape());
+    };
+    let grad = if activation == Activation::Linear {
+        grad_output
+    } else {
+        let output = workspace.output.view();
+        activation.backward_tangent(z.view(), output, z_tangent.view(), grad_output, grad_tangent)?;
+        Dual { value: grad_z.view(), tangent: grad_tangent.view() }
+    };
+    if let Some((kernel, bias)) = gradients.split_first_mut() {
+        add_matmul_tn(input.value, grad.tangent, kernel)?;
+        add_matmul_tn(input.tangent, grad.value, kernel)?;
+        bias.first_mut().map_or(Ok(()), |bias| add_rows(grad.tangent, bias))?;
+    }
+    grad_input.map_or(Ok(()), |grad_input| {
+        times_transposed_kernel(grad.tangent, parameters, input.value.shape(), grad_input)
+    })
+}
+
+/// From the gradient of z = input kernel, or its tangent, that of the input.
+fn times_transposed_kernel<T: Scalar>(
+    grad_z: View<'_, T>,
+    parameters: &[Parameter<T>],
+    input: Shape,
+    grad_input: &mut Tensor<T>,
+) -> Result<()> {
+    grad_input.resize(input);
+    let kernel = parameters[0].value.view();
+    let features = kernel.shape().as_matrix().0;
+    Ok(matmul_nt(grad_z, kernel.reshape([features, grad_z.shape().last_dim()])?, grad_input)?)
 }
 
 pub(super) fn yes() -> bool {

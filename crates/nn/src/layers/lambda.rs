@@ -18,8 +18,9 @@ use tensor_ops::{
 };
 
 use super::expression::{Binary, Expression, Node, Reduction, Unary};
+use super::lambda_tangents::{evaluate_tangent, propagate_tangent};
 use super::unexpected;
-use crate::{Layer, Parameter, Result, Wanted, Workspace};
+use crate::{Dual, Layer, Parameter, Result, Wanted, Workspace};
 
 /// Computes an [`Expression`] of each row. Has no parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,13 +145,7 @@ impl<T: Scalar> Layer<T> for Lambda {
         let nodes = &self.expression.nodes;
         let Workspace { scratch, grad_input, input_shape, .. } = workspace;
         let (values, gradients) = scratch.split_at_mut(nodes.len());
-        for (gradient, value) in gradients.iter_mut().zip(&*values) {
-            gradient.resize(value.shape());
-            gradient.fill(T::zero());
-        }
-        gradients[nodes.len() - 1].copy_from(grad_output);
-        grad_input.resize(*input_shape);
-        grad_input.fill(T::zero());
+        start_backward(grad_output, values, gradients, *input_shape, grad_input);
         for (place, node) in nodes.iter().enumerate().rev() {
             let (operands, rest) = gradients.split_at_mut(place);
             let gradient = rest[0].view();
@@ -163,14 +158,81 @@ impl<T: Scalar> Layer<T> for Lambda {
         Ok(())
     }
 
+    fn forward_tangent(
+        &self,
+        _parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        let nodes = &self.expression.nodes;
+        let values = &workspace.scratch[..nodes.len()];
+        tangents.input_shape = input.value.shape();
+        tangents.scratch(2 * nodes.len());
+        for (place, node) in nodes.iter().enumerate() {
+            let (before, after) = tangents.scratch.split_at_mut(place);
+            after[0].resize(values[place].shape());
+            evaluate_tangent(node, input.tangent, values, &values[place], before, &mut after[0])?;
+        }
+        Ok(())
+    }
+
+    fn backward_tangent(
+        &self,
+        _parameters: &[Parameter<T>],
+        _input: Dual<'_, T>,
+        grad_output: Dual<'_, T>,
+        wanted: Wanted,
+        _gradients: &mut [Tensor<T>],
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        if !wanted.input {
+            return Ok(());
+        }
+        let nodes = &self.expression.nodes;
+        let (values, value_gradients) = workspace.scratch.split_at(nodes.len());
+        let Workspace { scratch, grad_input, input_shape, .. } = tangents;
+        let (moved, gradients) = scratch.split_at_mut(nodes.len());
+        start_backward(grad_output.tangent, values, gradients, *input_shape, grad_input);
+        for (place, node) in nodes.iter().enumerate().rev() {
+            let (operands, rest) = gradients.split_at_mut(place);
+            let gradient = Dual { value: value_gradients[place].view(), tangent: rest[0].view() };
+            if *node == Node::Input {
+                zip_in_place(grad_input, gradient.tangent, |sum, g| sum + g)?;
+            } else {
+                propagate(node, gradient.tangent, &values[place], values, operands)?;
+                propagate_tangent(node, gradient.value, &values[place], values, moved, operands);
+            }
+        }
+        Ok(())
+    }
+
     fn output<'a>(&self, _input: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
         let last = workspace.scratch.get(self.expression.nodes.len() - 1);
         last.unwrap_or(&workspace.output).view()
     }
 }
 
+/// Zeros all sums but the gradient of the last node, which is that of the output.
+fn start_backward<T: Scalar>(
+    grad_output: View<'_, T>,
+    values: &[Tensor<T>],
+    gradients: &mut [Tensor<T>],
+    input: Shape,
+    grad_input: &mut Tensor<T>,
+) {
+    for (gradient, value) in gradients.iter_mut().zip(values) {
+        gradient.resize(value.shape());
+        gradient.fill(T::zero());
+    }
+    gradients[values.len() - 1].copy_from(grad_output);
+    grad_input.resize(input);
+    grad_input.fill(T::zero());
+}
+
 /// Computes one node from those before it.
-fn evaluate<T: Scalar>(
+pub(super) fn evaluate<T: Scalar>(
     node: &Node,
     input: View<'_, T>,
     before: &[Tensor<T>],
@@ -314,7 +376,7 @@ fn unary<T: Scalar>(function: Unary, x: View<'_, T>, y: &mut Tensor<T>) {
 }
 
 /// The derivative of a function at x, where its value is y.
-fn slope<T: Scalar>(function: Unary, x: T, y: T) -> T {
+pub(super) fn slope<T: Scalar>(function: Unary, x: T, y: T) -> T {
     let (zero, one) = (T::zero(), T::one());
     match function {
         Unary::Negate => -one,
@@ -340,7 +402,7 @@ fn slope<T: Scalar>(function: Unary, x: T, y: T) -> T {
 
 /// Adds to each element of `sums` the terms of all elements of `shape` that were computed from it. `term(place, own,
 /// other)` is given the places of the element, of that in `sums`, and of that in the other operand.
-fn add_terms<T: Scalar>(
+pub(super) fn add_terms<T: Scalar>(
     sums: &mut Tensor<T>,
     shape: Shape,
     other: Shape,
@@ -362,7 +424,7 @@ fn add_terms<T: Scalar>(
 
 /// Calls `f(place, a, b)` for each element of `shape` with the places of the elements of two tensors of the
 /// shapes `a` and `b` that stand there, whose sizes of 1 are repeated.
-fn for_each_pair(shape: Shape, a: Shape, b: Shape, mut f: impl FnMut(usize, usize, usize)) {
+pub(super) fn for_each_pair(shape: Shape, a: Shape, b: Shape, mut f: impl FnMut(usize, usize, usize)) {
     let columns = shape.last_dim();
     for_each_row(shape, a, b, |place, (i, a_step), (j, b_step)| {
         for column in 0..columns {

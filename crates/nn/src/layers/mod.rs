@@ -5,6 +5,7 @@ mod conv1d;
 mod dense;
 mod expression;
 mod lambda;
+mod lambda_tangents;
 mod reshape;
 mod sequential;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use super::unexpected;
-use crate::{Layer, Parameter, Result, Wanted, Workspace};
+use crate::{Dual, Layer, Parameter, Result, Wanted, Workspace};
 
 /// Gives each row another shape.
 ///
@@ -61,6 +61,30 @@ macro_rules! reshaping_layer {
                 _wanted: Wanted,
                 _gradients: &mut [Tensor<T>],
                 _workspace: &mut Workspace<T>,
+            ) -> Result<()> {
+                Ok(())
+            }
+
+            fn forward_tangent(
+                &self,
+                _parameters: &[Parameter<T>],
+                input: Dual<'_, T>,
+                _workspace: &Workspace<T>,
+                tangents: &mut Workspace<T>,
+            ) -> Result<()> {
+                tangents.input_shape = input.value.shape();
+                Ok(())
+            }
+
+            fn backward_tangent(
+                &self,
+                _parameters: &[Parameter<T>],
+                _input: Dual<'_, T>,
+                _grad_output: Dual<'_, T>,
+                _wanted: Wanted,
+                _gradients: &mut [Tensor<T>],
+                _workspace: &Workspace<T>,
+                _tangents: &mut Workspace<T>,
             ) -> Result<()> {
                 Ok(())
             }

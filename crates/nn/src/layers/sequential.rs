@@ -2,7 +2,7 @@
 
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use crate::{Activation, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
+use crate::{Activation, Dual, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
 /// Layers one after the other: the output of each is the input of the next. Can itself stand in another.
 #[derive(Debug)]
@@ -21,6 +21,13 @@ impl<T: Scalar> Sequential<T> {
     fn output_of<'a>(&self, count: usize, input: View<'a, T>, workspaces: &'a [Workspace<T>]) -> View<'a, T> {
         let layers = self.layers[..count].iter().zip(workspaces);
         layers.fold(input, |view, (layer, workspace)| layer.output(view, workspace))
+    }
+
+    /// What is wanted of a layer, given what is wanted of the whole, the layer's parameters, and those before it.
+    fn wanted_of(wanted: Wanted, own: &[Parameter<T>], before: &[Parameter<T>]) -> Wanted {
+        let learns =
+            |parameters: &[Parameter<T>]| wanted.parameters && parameters.iter().any(|p| p.trainable);
+        Wanted { input: wanted.input || learns(before), parameters: learns(own) }
     }
 }
 
@@ -82,17 +89,75 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
             let own;
             (parameters, own) = parameters.split_at(first);
             let (rest_gradients, own_gradients) = gradients.split_at_mut(first.min(gradients.len()));
-            let learns_before = wanted.parameters && parameters.iter().any(|p| p.trainable);
-            let wanted_here = Wanted {
-                input: wanted.input || learns_before,
-                parameters: wanted.parameters && own.iter().any(|p| p.trainable),
-            };
+            let wanted_here = Self::wanted_of(wanted, own, parameters);
             if !wanted_here.input && !wanted_here.parameters {
                 return Ok(());
             }
             let layer_input = self.output_of(rest.len(), input, rest);
             layer.backward(own, layer_input, view, wanted_here, own_gradients, child)?;
             view = layer.grad_input(view, child);
+            gradients = rest_gradients;
+            before = rest;
+        }
+        Ok(())
+    }
+
+    fn forward_tangent(
+        &self,
+        parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        tangents.children.resize_with(self.layers.len(), Workspace::default);
+        let mut view = input;
+        let mut rest = parameters;
+        for ((layer, child), tangents) in
+            self.layers.iter().zip(&workspace.children).zip(&mut tangents.children)
+        {
+            let own;
+            (own, rest) = rest.split_at(layer.parameter_count());
+            layer.forward_tangent(own, view, child, tangents)?;
+            view = Dual {
+                value: layer.output(view.value, child),
+                tangent: layer.output(view.tangent, tangents),
+            };
+        }
+        Ok(())
+    }
+
+    fn backward_tangent(
+        &self,
+        parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        grad_output: Dual<'_, T>,
+        wanted: Wanted,
+        gradients: &mut [Tensor<T>],
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        let mut view = grad_output;
+        let (mut parameters, mut gradients) = (parameters, gradients);
+        let mut before = tangents.children.as_mut_slice();
+        while let Some((tangents, rest)) = std::mem::take(&mut before).split_last_mut() {
+            let (layer, child) = (&self.layers[rest.len()], &workspace.children[rest.len()]);
+            let first = parameters.len() - layer.parameter_count();
+            let own;
+            (parameters, own) = parameters.split_at(first);
+            let (rest_gradients, own_gradients) = gradients.split_at_mut(first.min(gradients.len()));
+            let wanted_here = Self::wanted_of(wanted, own, parameters);
+            if !wanted_here.input && !wanted_here.parameters {
+                return Ok(());
+            }
+            let layer_input = Dual {
+                value: self.output_of(rest.len(), input.value, &workspace.children),
+                tangent: self.output_of(rest.len(), input.tangent, rest),
+            };
+            layer.backward_tangent(own, layer_input, view, wanted_here, own_gradients, child, tangents)?;
+            view = Dual {
+                value: layer.grad_input(view.value, child),
+                tangent: layer.grad_input(view.tangent, tangents),
+            };
             gradients = rest_gradients;
             before = rest;
         }

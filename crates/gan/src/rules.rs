@@ -1,0 +1,85 @@
+//! How the steps of D and G are taken.
+
+use nn::{Load, Network};
+use tensor_ops::{Scalar, Shape, View};
+
+use crate::{Error, Objective, Penalty, Result};
+
+/// How steps are taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// What D and G strive for.
+    pub objective: Objective,
+    /// What keeps D smooth.
+    pub penalty: Penalty,
+    /// How many rows D sees as one (PacGAN: Lin et al., 2018): its input is as many times as long as a row.
+    pub packing: usize,
+    /// The largest norm of all gradients of D, or of G, together; longer ones are scaled down to it.
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { objective: Objective::default(), penalty: Penalty::default(), packing: 1, clip_norm: None }
+    }
+}
+
+impl Rules {
+    pub(crate) fn check(&self, made: Shape, seen: Shape) -> Result<()> {
+        self.objective.check()?;
+        self.penalty.check()?;
+        let refuse = |field, expected: String, found: String| Err(Error::Setting { field, expected, found });
+        if self.packing == 0 || (self.packing > 1 && made.rank() != 1) {
+            let expected = "at least 1, and 1 where rows have more than one axis".to_owned();
+            return refuse("train.packing", expected, self.packing.to_string());
+        }
+        let fits = if self.packing == 1 { made == seen } else { *seen == [self.packing * made.len()] };
+        if !fits {
+            let packed = if self.packing == 1 { "" } else { "that, packed, is " };
+            let expected = format!("an output {packed}{seen}, the discriminator's input");
+            return refuse("generator.layers", expected, made.to_string());
+        }
+        match self.clip_norm {
+            Some(norm) if !(norm > 0.0 && norm.is_finite()) => {
+                refuse("train.clip_norm", "a number > 0".to_owned(), norm.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many rows D sees of a batch of latents.
+    pub(crate) fn rows_of<T>(&self, place: &str, batch: View<'_, T>) -> nn::Result<usize> {
+        match batch.shape().first() {
+            Some(&rows) if rows > 0 && rows.is_multiple_of(self.packing) => Ok(rows / self.packing),
+            _ => Err(nn::Error::Shape {
+                place: place.to_owned(),
+                expected: match self.packing {
+                    1 => "at least one row".to_owned(),
+                    packing => format!("a multiple of {packing} rows"),
+                },
+                found: batch.shape(),
+            }),
+        }
+    }
+
+    /// Real rows as D sees them.
+    pub(crate) fn packed<'a, T: Scalar>(
+        &self,
+        place: &str,
+        real: View<'a, T>,
+        discriminator: &Network<T>,
+        rows: usize,
+    ) -> nn::Result<View<'a, T>> {
+        let seen = discriminator.input_shape();
+        if real.shape().len() != rows * seen.len() || real.shape().first() != Some(&(rows * self.packing)) {
+            let expected = format!("{} real rows, {} numbers in all", rows * self.packing, rows * seen.len());
+            return Err(nn::Error::Shape { place: place.to_owned(), expected, found: real.shape() });
+        }
+        Ok(real.reshape(seen.with_first(rows)?)?)
+    }
+
+    /// What a row of D's costs, with the rows of G's in it.
+    pub(crate) fn load<T: Scalar>(&self, generator: &Network<T>, discriminator: &Network<T>) -> Load {
+        (0..self.packing).fold(discriminator.load(), |load, _| load.and(generator.load()))
+    }
+}
