@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
-use gan::{Config, Distribution, Session, preset};
+use gan::{Config, Distribution, Session, Source, preset};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tensor_ops::{Shape, Tensor};
@@ -49,9 +49,10 @@ fn drawn(distribution: Distribution, row: Shape, batch: usize) -> Tensor<f32> {
 fn discriminator_steps(group: &mut BenchmarkGroup<'_, WallTime>) {
     for batch in BATCHES {
         let mut session = session(batch);
-        let (data, latent) = (session.config().data, session.config().latent);
+        let (source, latent) = (session.source().clone(), session.config().latent);
         let trainer = session.trainer_mut();
-        let real = drawn(data.distribution(), trainer.discriminator().input_shape(), batch);
+        let Source::Numbers(data) = source else { return };
+        let real = drawn(data, trainer.discriminator().input_shape(), batch);
         let latent = drawn(latent.distribution(), trainer.generator().input_shape(), batch);
         measure(group, batch, batch, || {
             trainer.discriminator_step(real.view(), latent.view(), None).expect("a step")

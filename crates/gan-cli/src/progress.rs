@@ -99,24 +99,29 @@ fn histogram(result: &Comparison, width: usize) -> String {
 
 /// The figures of a stage in one line.
 pub(crate) fn stage_line(record: &StageRecord, stages: u64) -> String {
-    let mut line = String::new();
     let digits = stages.to_string().len();
-    let _ = write!(
-        line,
-        "stage {:>digits$}/{stages}  epoch {:>6}  real {:.3} ± {:.3}  generated {:.3} ± {:.3}  KS {:.3}  W1 {:.3}  \
-         D loss {:.3}  D accuracy {:.2}  G loss {:.3}",
-        record.stage,
-        record.epoch,
-        record.real_mean,
-        record.real_std,
-        record.generated_mean,
-        record.generated_std,
-        record.ks,
-        record.wasserstein_1,
-        record.d_loss,
-        record.d_accuracy,
-        record.g_loss,
-    );
+    let mut line = format!("stage {:>digits$}/{stages}  epoch {:>6}", record.stage, record.epoch);
+    let has = |name: &str| record.measures.contains_key(name);
+    if has("generated_mean") {
+        let [mean, std, made_mean, made_std] =
+            ["real_mean", "real_std", "generated_mean", "generated_std"].map(|name| record.figure(name));
+        let _ = write!(line, "  real {mean:.3} ± {std:.3}  generated {made_mean:.3} ± {made_std:.3}");
+    }
+    for (name, short, digits) in [
+        ("ks", "KS", 3),
+        ("wasserstein_1", "W1", 3),
+        ("modes", "modes", 0),
+        ("high_quality", "high quality", 3),
+        ("reverse_kl", "KL", 3),
+        ("sliced_wasserstein", "sliced W1", 3),
+        ("coverage", "coverage", 3),
+    ] {
+        if has(name) {
+            let _ = write!(line, "  {short} {:.digits$}", record.figure(name));
+        }
+    }
+    let StageRecord { d_loss, d_accuracy, g_loss, .. } = record;
+    let _ = write!(line, "  D loss {d_loss:.3}  D accuracy {d_accuracy:.2}  G loss {g_loss:.3}");
     line
 }
 

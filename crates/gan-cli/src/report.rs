@@ -1,55 +1,94 @@
 //! `gan evaluate`, `gan plot`, `gan inspect` and `gan presets`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gan::{Comparison, Config, Evaluation, PRESETS, Precision, RunDirectory};
+use gan::{
+    Comparison, Config, Evaluation, Kind, Measure, PRESETS, Precision, RunDirectory, Session, figures,
+};
 use nn::weights::Reader;
 use serde_json::json;
 use tensor_ops::Scalar;
 
 use crate::failure::Failure;
-use crate::train::{open_session, stage_histogram};
+use crate::pictures::{save_main, write_all};
+use crate::train::open_session;
 use crate::{print, tell};
 
-/// What a run's generator makes now, compared with as many rows of data as the configuration says.
-fn comparison_of(run: &RunDirectory, config: Config) -> Result<Comparison, Failure> {
-    match config.train.precision {
-        Precision::F32 => compare::<f32>(run, config),
-        Precision::F64 => compare::<f64>(run, config),
-    }
-}
+/// The exit code of an evaluation that misses what the configuration requires.
+const MISSED: u8 = 3;
 
-fn compare<T: Scalar>(run: &RunDirectory, config: Config) -> Result<Comparison, Failure> {
+/// A run's session, and what its generator makes now, compared with as many rows of data as the configuration says.
+fn compare<T: Scalar>(run: &RunDirectory, config: Config) -> Result<(Session<T>, Comparison), Failure> {
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
-    open_session::<T>(run, config)?.evaluate(rows, seed).map_err(Failure::running)
+    let session = open_session::<T>(run, config)?;
+    let result = session.evaluate(rows, seed).map_err(Failure::running)?;
+    Ok((session, result))
 }
 
 pub(crate) fn evaluate(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
     let (run, config) = RunDirectory::open(path).map_err(Failure::input)?;
-    let result = comparison_of(&run, config)?;
-    let evaluation = result.evaluation;
+    let bounds = config.evaluate.require.clone();
+    let result = match config.train.precision {
+        Precision::F32 => compare::<f32>(&run, config)?.1,
+        Precision::F64 => compare::<f64>(&run, config)?.1,
+    };
+    let evaluation = &result.evaluation;
+    let missed = missed(evaluation, &bounds);
     if as_json {
-        let mut object = json!({ "epoch": result.epoch, "numbers": result.real.len() });
-        if let (Some(object), Ok(serde_json::Value::Object(figures))) =
-            (object.as_object_mut(), serde_json::to_value(evaluation))
-        {
-            object.extend(figures);
+        let mut object = json!({ "epoch": result.epoch, "count": evaluation.count });
+        if let Some(object) = object.as_object_mut() {
+            object.extend(figures(evaluation));
+            object.insert("missed".to_owned(), json!(missed.iter().map(|(m, _)| m.name).collect::<Vec<_>>()));
         }
-        return print(&format!("{object}\n"));
+        print(&format!("{object}\n"))?;
+    } else {
+        print(&table(result.epoch, evaluation, &missed))?;
     }
-    let Evaluation { real_mean, real_std, generated_mean, generated_std, ks, wasserstein_1 } = evaluation;
-    let numbers = result.real.len();
-    print(&format!(
-        "epoch {}, {numbers} numbers each\n\n\
-         {:<20}{:>10}{:>12}\n\
-         {:<20}{real_mean:>10.4}{generated_mean:>12.4}\n\
-         {:<20}{real_std:>10.4}{generated_std:>12.4}\n\n\
-         Kolmogorov-Smirnov distance  {ks:.4}\n\
-         Wasserstein-1 distance       {wasserstein_1:.4}\n",
-        result.epoch, "", "real", "generated", "mean", "standard deviation",
-    ))
+    if missed.is_empty() { Ok(ExitCode::SUCCESS) } else { Ok(ExitCode::from(MISSED)) }
+}
+
+/// The measures that miss their bounds, with those.
+fn missed<'a>(evaluation: &'a Evaluation, bounds: &BTreeMap<String, f64>) -> Vec<(&'a Measure, f64)> {
+    let bounds = bounds.iter().filter_map(|(name, &bound)| Some((evaluation.get(name)?, bound)));
+    bounds.filter(|(measure, bound)| !measure.reaches(*bound)).collect()
+}
+
+/// The measures of an evaluation, statistics first, and what fell short.
+fn table(epoch: u64, evaluation: &Evaluation, missed: &[(&Measure, f64)]) -> String {
+    let mut text = format!("epoch {epoch}, {} samples beside as many real ones\n", evaluation.count);
+    let (statistics, others): (Vec<_>, Vec<_>) =
+        evaluation.measures.iter().partition(|measure| matches!(measure.kind, Kind::Statistic(_)));
+    if !statistics.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n{:<24}{:>12}{:>12}{:>12}{:>12}",
+            "statistic", "real", "generated", "difference", "floor"
+        );
+    }
+    for measure in statistics {
+        let Measure { name, kind, value, floor } = measure;
+        let real = if let Kind::Statistic(real) = kind { *real } else { f64::NAN };
+        let difference = measure.shown();
+        let _ = writeln!(text, "{name:<24}{real:>12.4}{value:>12.4}{difference:>12.4}{floor:>12.4}");
+    }
+    let _ = writeln!(text, "\n{:<24}{:>12}{:>12}  better", "measure", "value", "floor");
+    for Measure { name, kind, value, floor } in others {
+        let better = if *kind == Kind::Score { "higher" } else { "lower" };
+        let _ = writeln!(text, "{name:<24}{value:>12.4}{floor:>12.4}  {better}");
+    }
+    text += "\nfloor: what a perfect sampler shows on average at this sample size\n";
+    if !missed.is_empty() {
+        let _ = writeln!(text, "\n{:<24}{:>12}{:>12}", "fell short", "found", "required");
+    }
+    for (measure, bound) in missed {
+        let sign = if measure.kind == Kind::Score { ">=" } else { "<=" };
+        let required = format!("{sign} {bound}");
+        let _ = writeln!(text, "{:<24}{:>12.4}{required:>12}", measure.name, measure.shown());
+    }
+    text
 }
 
 pub(crate) fn plot(path: &Path, out: Option<PathBuf>) -> Result<ExitCode, Failure> {
@@ -60,13 +99,28 @@ pub(crate) fn plot(path: &Path, out: Option<PathBuf>) -> Result<ExitCode, Failur
         let problem = "expected a name that ends in .svg or .png";
         return Err(Failure::input(format!("--out {}: {problem}", out.display())));
     }
-    let result = comparison_of(&run, config)?;
-    let out = match out {
-        Some(out) => out,
-        None => run.file_in("plots", "histogram.png").map_err(Failure::running)?,
+    match config.train.precision {
+        Precision::F32 => draw::<f32>(&run, config, out),
+        Precision::F64 => draw::<f64>(&run, config, out),
+    }
+}
+
+/// Draws one picture into a file, or all into the run's folder.
+fn draw<T: Scalar>(run: &RunDirectory, config: Config, out: Option<PathBuf>) -> Result<ExitCode, Failure> {
+    let (session, result) = compare::<T>(run, config)?;
+    let written = match out {
+        Some(out) => {
+            save_main(&out, &session, &result).map_err(Failure::running)?;
+            vec![out]
+        }
+        None => {
+            let records = run.records().map_err(Failure::input)?;
+            write_all(run, &session, &result, &records).map_err(Failure::running)?
+        }
     };
-    stage_histogram(&out, &result).map_err(Failure::running)?;
-    tell(&format!("{}: histogram of epoch {}", out.display(), result.epoch));
+    for path in written {
+        tell(&format!("{}: epoch {}", path.display(), result.epoch));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,5 @@
 //! `gan sample`.
 
-use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,9 +9,9 @@ use tensor_ops::{Scalar, Shape, Tensor};
 
 use crate::arguments::SampleArguments;
 use crate::failure::Failure;
-use crate::plot::{Series, ending, histogram};
+use crate::plot::{Histogram, Series, ending, save};
 use crate::tell;
-use crate::train::open_session;
+use crate::train::open_sampler;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
     if !["csv", "npy", "png"].contains(&ending(&arguments.out).as_str()) {
@@ -35,7 +34,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
     config: Config,
 ) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or(config.train.seed);
-    let session = open_session::<T>(run, config)?;
+    let session = open_sampler::<T>(run, config)?;
     let samples = match (&arguments.latent, arguments.count) {
         (Some(path), count) => {
             let latent = read_latents(path)?;
@@ -49,36 +48,42 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
         }
         (None, count) => session.sample(count.unwrap_or_default(), seed).map_err(Failure::input)?,
     };
-    write_samples(&arguments.out, &samples).map_err(Failure::running)?;
+    write_samples(&arguments.out, &samples, session.source().header()).map_err(Failure::running)?;
     let written = arguments.out.display();
     tell(&format!("{written}: {} samples of epoch {}", samples.shape()[0], session.epoch()));
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_samples<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan::Result<()> {
+fn write_samples<T: Scalar + npyz::AutoSerialize>(
+    path: &Path,
+    samples: &Tensor<T>,
+    header: Option<Vec<&str>>,
+) -> gan::Result<()> {
     match ending(path).as_str() {
-        "csv" => gan::write_atomically(path, csv(samples).as_bytes()),
+        "csv" => gan::write_atomically(path, &csv(header, samples)),
         "npy" => gan::write_atomically(path, &npy(path, samples)?),
         _ => {
             let values: Vec<f64> = samples.data().iter().map(|x| x.as_f64()).collect();
             let title = format!("{} samples", samples.shape()[0]);
-            histogram(path, &title, "value", &[Series { name: "generated", values: &values }])
+            let series = [Series { name: "generated", values: &values }];
+            save(path, &Histogram::new(&title, "value", &series))
         }
     }
 }
 
 /// A line for each sample, its numbers separated by commas, each with as many digits as it takes to read the
-/// same number again.
-pub(crate) fn csv<T: Scalar>(samples: &Tensor<T>) -> String {
+/// same number again; before them the header, if there is one.
+pub(crate) fn csv<T: Scalar>(header: Option<Vec<&str>>, samples: &Tensor<T>) -> Vec<u8> {
     let row = samples.shape().without_first().len().max(1);
-    let mut text = String::new();
-    for line in samples.data().chunks_exact(row) {
-        for (column, x) in line.iter().enumerate() {
-            let _ = write!(text, "{}{x}", if column == 0 { "" } else { "," });
-        }
-        text.push('\n');
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Writing into memory cannot fail, and all lines have as many fields.
+    if let Some(header) = header {
+        let _ = writer.write_record(header);
     }
-    text
+    for line in samples.data().chunks_exact(row) {
+        let _ = writer.write_record(line.iter().map(ToString::to_string));
+    }
+    writer.into_inner().unwrap_or_default()
 }
 
 fn npy<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan::Result<Vec<u8>> {

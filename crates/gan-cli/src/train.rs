@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gan::{Comparison, Config, Precision, RunDirectory, Session, StageRecord, StageResult};
+use gan::{Config, Precision, RunDirectory, Session, StageRecord, StageResult};
 use tensor_ops::{Scalar, with_threads};
 
 use crate::arguments::{ResumeArguments, Running, TrainArguments, interrupted};
 use crate::failure::Failure;
-use crate::plot::{Series, histogram};
+use crate::pictures::{save_main, write_all};
 use crate::progress::{Progress, spoken};
 use crate::sample::csv;
 use crate::{print, tell};
@@ -109,7 +109,15 @@ fn continue_run<T: Scalar>(
 
 /// A run's session where its newest checkpoint left it.
 pub(crate) fn open_session<T: Scalar>(run: &RunDirectory, config: Config) -> Result<Session<T>, Failure> {
-    let mut session = Session::new(config).map_err(Failure::input)?;
+    restored(run, Session::new(config).map_err(Failure::input)?)
+}
+
+/// The same, to draw samples from: the file that its data is in may be gone.
+pub(crate) fn open_sampler<T: Scalar>(run: &RunDirectory, config: Config) -> Result<Session<T>, Failure> {
+    restored(run, Session::without_data(config).map_err(Failure::input)?)
+}
+
+fn restored<T: Scalar>(run: &RunDirectory, mut session: Session<T>) -> Result<Session<T>, Failure> {
     let (path, bytes) = run.newest_checkpoint().map_err(Failure::input)?;
     let failed = |error| Failure::input(format!("{}: {error}", path.display()));
     session.restore(&bytes).map_err(failed)?;
@@ -167,7 +175,7 @@ impl<T: Scalar> Journey<T> {
             }
         }
         if let Some(result) = last {
-            self.write_plots(&result)?;
+            write_all(&self.run, &self.session, &result, &self.run.records()?)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -179,12 +187,13 @@ impl<T: Scalar> Journey<T> {
         if output.stage_plots {
             for ending in ["png", "svg"] {
                 let path = self.run.file_in("plots", &format!("{stage}.{ending}"))?;
-                stage_histogram(&path, &result.comparison)?;
+                save_main(&path, &self.session, &result.comparison)?;
             }
         }
         if output.stage_samples {
             let path = self.run.file_in("samples", &format!("{stage}.csv"))?;
-            gan::write_atomically(&path, csv(&result.comparison.generated).as_bytes())?;
+            let header = self.session.source().header();
+            gan::write_atomically(&path, &csv(header, &result.comparison.generated))?;
         }
         self.run.append_record(record)?;
         self.save()
@@ -195,19 +204,12 @@ impl<T: Scalar> Journey<T> {
         self.run.save_checkpoint(self.session.epoch(), &self.session.to_checkpoint()?, keep)
     }
 
-    fn write_plots(&self, result: &Comparison) -> gan::Result<()> {
-        for ending in ["png", "svg"] {
-            stage_histogram(&self.run.file_in("plots", &format!("histogram.{ending}"))?, result)?;
-        }
-        Ok(())
-    }
-
     fn farewell(&self) -> String {
         let run = self.run.path().display();
         let time = spoken(Duration::from_secs_f64(self.seconds));
         if self.session.is_done() {
             format!(
-                "done in {time}; histogram: {run}/plots/histogram.png\n\
+                "done in {time}; pictures: {run}/plots\n\
                  draw samples: gan sample {run} --count 100 --out samples.csv"
             )
         } else {
@@ -215,19 +217,4 @@ impl<T: Scalar> Journey<T> {
             format!("interrupted after epoch {epoch}, saved; go on: gan resume {run}")
         }
     }
-}
-
-/// The picture of a stage: real, generated and input numbers.
-pub(crate) fn stage_histogram(path: &Path, result: &Comparison) -> gan::Result<()> {
-    let evaluation = result.evaluation;
-    let title = format!(
-        "Epoch {}: KS {:.3}, Wasserstein-1 {:.3}",
-        result.epoch, evaluation.ks, evaluation.wasserstein_1
-    );
-    let series = [
-        Series { name: "real", values: &result.real },
-        Series { name: "generated", values: result.generated.data() },
-        Series { name: "input", values: &result.latent },
-    ];
-    histogram(path, &title, "value", &series)
 }

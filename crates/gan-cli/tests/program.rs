@@ -75,13 +75,82 @@ fn a_run_leaves_what_it_promises() {
     assert_eq!((rows.lines().count(), rows.lines().next().unwrap().split(',').count()), (5, 100));
     let evaluation: serde_json::Value =
         serde_json::from_str(&succeed(folder, &["evaluate", "run", "--json"])).unwrap();
-    assert_eq!(evaluation["numbers"], 500);
+    assert_eq!(evaluation["count"], 500);
+    assert!(evaluation["ks_floor"].as_f64().is_some_and(|floor| floor > 0.0));
     assert!(succeed(folder, &["inspect", "run"]).contains("epoch 60 of 60"));
     assert!(succeed(folder, &["inspect", "run", "--json"]).contains("\"checkpoints\":[60,40,20]"));
     let listing = succeed(folder, &["inspect", "run/checkpoints/60.safetensors"]);
     assert!(listing.contains("generator.1.kernel"), "{listing}");
     succeed(folder, &["plot", "run", "--out", "picture.svg"]);
     assert!(fs::read_to_string(folder.join("picture.svg")).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn what_an_evaluation_requires_decides_how_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder, "met", &["--set", "evaluate.require={ ks = 1.0, std = 50.0 }"]);
+    assert!(!succeed(folder, &["evaluate", "met"]).contains("fell short"));
+    train(folder, "missed", &["--set", "evaluate.require={ ks = 0.001, wasserstein_1 = 1e9 }"]);
+    let output = gan(folder, &["evaluate", "missed"]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let shortfall = text.split("fell short").nth(1).unwrap();
+    assert!(shortfall.contains("ks") && shortfall.contains("<= 0.001"), "{text}");
+    assert!(!shortfall.contains("wasserstein_1"), "{text}");
+    let output = gan(folder, &["evaluate", "missed", "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["missed"], serde_json::json!(["ks"]));
+    let refused = gan(folder, &["train", "--quiet", "--set", "evaluate.require={ kss = 1.0 }"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(text.starts_with("error: evaluate.require: expected names of measures: mean, std,"), "{text}");
+}
+
+#[test]
+fn a_table_is_learned_and_sampled_with_its_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let rows: String =
+        (0..200).map(|i| format!("{},{},n{i}\n", 150 + i % 40, 0.1 * f64::from(i % 7))).collect();
+    fs::write(folder.join("data.csv"), "height,score,name\n".to_owned() + &rows).unwrap();
+    let config = r#"
+        data = { kind = "csv", path = "data.csv", columns = ["score", "height"] }
+        latent = { distribution = "normal", mean = 0.0, std = 1.0, dim = 2 }
+        generator = { input = [2], layers = [{ layer = "dense", units = 2 }] }
+        discriminator = { input = [2], layers = [{ layer = "dense", units = 1 }] }
+        train = { epochs = 20, stage = 10 }
+        evaluate = { rows = 50 }
+        output = { stage_samples = true }
+    "#;
+    fs::write(folder.join("table.toml"), config).unwrap();
+    succeed(folder, &["train", "--quiet", "--config", "table.toml", "--run", "run"]);
+    let evaluation = succeed(folder, &["evaluate", "run"]);
+    assert!(
+        evaluation.contains("column_ks") && evaluation.contains("correlation_difference"),
+        "{evaluation}"
+    );
+    assert!(
+        fs::read_to_string(folder.join("run/samples/stage-0001.csv")).unwrap().starts_with("score,height\n")
+    );
+    // Samples need the weights alone: the table may be gone.
+    fs::remove_file(folder.join("data.csv")).unwrap();
+    succeed(folder, &["sample", "run", "--count", "30", "--out", "samples.csv"]);
+    let samples = fs::read_to_string(folder.join("samples.csv")).unwrap();
+    let mut lines = samples.lines();
+    assert_eq!(lines.next(), Some("score,height"));
+    let heights: Vec<f64> = lines.map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect();
+    assert_eq!(heights.len(), 30);
+    // In the table's units: 150 to 189, mean 169.5, standard deviation 11.5.
+    assert!(heights.iter().all(|height| (100.0..240.0).contains(height)), "{samples}");
+    let output = gan(folder, &["evaluate", "run"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: data.csv: cannot read"));
+    // Another table in its place is noticed.
+    fs::write(folder.join("data.csv"), "height,score\n1,2\n3,4\n").unwrap();
+    let output = gan(folder, &["evaluate", "run"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("the file has changed"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What defines a run, as TOML.
 
+use std::collections::BTreeMap;
+
 use nn::layers::LayerConfig;
 use nn::{Network, Optimizer, Schedule};
 use rand::Rng;
@@ -148,11 +150,15 @@ impl Default for TrainConfig {
 pub struct EvaluateConfig {
     /// How many generated rows are compared with as many real ones.
     pub rows: usize,
+    /// What `gan evaluate` requires: by the name of a measure the most that a distance may be, or a statistic may differ
+    /// from that of the real rows, or the least that a score must be.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub require: BTreeMap<String, f64>,
 }
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { rows: 100 }
+        Self { rows: 100, require: BTreeMap::new() }
     }
 }
 
@@ -216,7 +222,7 @@ impl Config {
     /// # Errors
     /// [`Error::Setting`], which names the first of them.
     pub fn check(&self) -> Result<()> {
-        self.data.distribution().check("data")?;
+        self.data.check()?;
         self.latent.distribution().check("latent")?;
         self.optimizer.generator.check().map_err(Error::network("optimizer.generator"))?;
         self.optimizer.discriminator.check().map_err(Error::network("optimizer.discriminator"))?;

@@ -37,12 +37,15 @@ pub use config::{
     Config, EvaluateConfig, NetworkConfig, OptimizerConfig, OutputConfig, PRESETS, Precision, TrainConfig,
     preset,
 };
-pub use data::{Data, Distribution, Latent};
+pub use data::{
+    Column, ColumnName, Component, Data, Distribution, Latent, MixtureComponent, Modes, Place, Points,
+    Source, Table,
+};
 pub use error::{Error, Result};
-pub use evaluate::Evaluation;
+pub use evaluate::{Evaluation, Kind, Measure};
 pub use objective::{Judgement, Objective};
 pub use penalty::Penalty;
 pub use rules::Rules;
-pub use run::{RunDirectory, StageRecord, write_atomically};
+pub use run::{RunDirectory, StageRecord, figures, write_atomically};
 pub use session::{Comparison, Session, StageResult};
 pub use trainer::{Average, Combined, Learner, StepScore, Trainer};

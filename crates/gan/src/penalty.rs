@@ -12,7 +12,7 @@
 //! and v g is how much D changes as x moves along v. So x is moved along v, and the tangent of D's backward pass is what
 //! is added to the gradients: two passes more, forwards and backwards.
 
-use nn::{Activation, Dual, Network, Wanted, Workspace};
+use nn::{Activation, Dual, Network, Schedule, Wanted, Workspace};
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Tensor, View};
 
@@ -28,6 +28,9 @@ pub struct Penalty {
     pub r2: f64,
     /// Between real and fake rows.
     pub wgan_gp: f64,
+    /// How all weights change while a run goes on. A strong penalty holds D and G together while they are far apart; a
+    /// weak one lets D see fine structure (Huang et al., 2024).
+    pub schedule: Schedule,
 }
 
 impl Penalty {
@@ -39,7 +42,15 @@ impl Penalty {
                 return Err(Error::Setting { field, expected, found: weight.to_string() });
             }
         }
-        Ok(())
+        self.schedule.check().map_err(Error::network("penalty"))
+    }
+
+    /// The penalty after a share of a run, from 0 to 1.
+    #[must_use]
+    pub(crate) fn at(self, progress: f64) -> Self {
+        let factor = self.schedule.factor(progress);
+        let Self { r1, r2, wgan_gp, schedule } = self;
+        Self { r1: r1 * factor, r2: r2 * factor, wgan_gp: wgan_gp * factor, schedule }
     }
 
     /// The penalty on a discriminator, and its gradient with respect to all parameters that are trainable, which is

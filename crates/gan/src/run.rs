@@ -12,11 +12,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use crate::{Config, Error, Result, StageResult};
+use crate::{Config, Error, Evaluation, Kind, Measure, Result, StageResult};
 
 /// A line of `metrics.jsonl`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
     /// The stage's number, from 1.
     pub stage: u64,
@@ -32,25 +33,16 @@ pub struct StageRecord {
     pub d_accuracy: f64,
     /// G's mean loss over the stage.
     pub g_loss: f64,
-    /// The mean of the real numbers.
-    pub real_mean: f64,
-    /// Their standard deviation.
-    pub real_std: f64,
-    /// The mean of the generated numbers.
-    pub generated_mean: f64,
-    /// Their standard deviation.
-    pub generated_std: f64,
-    /// The Kolmogorov-Smirnov distance.
-    pub ks: f64,
-    /// The Wasserstein-1 distance.
-    pub wasserstein_1: f64,
+    /// The measures: a statistic X as `real_X` and `generated_X`, others by their names, and the floor of each as
+    /// `X_floor`.
+    #[serde(flatten)]
+    pub measures: Map<String, Value>,
 }
 
 impl StageRecord {
     /// The record of a stage that ended after so many seconds, so many of them of training.
     #[must_use]
     pub fn new(result: &StageResult, seconds: f64, train_seconds: f64) -> Self {
-        let evaluation = result.comparison.evaluation;
         Self {
             stage: result.stage,
             epoch: result.comparison.epoch,
@@ -59,14 +51,31 @@ impl StageRecord {
             d_loss: result.d_loss,
             d_accuracy: result.d_accuracy,
             g_loss: result.g_loss,
-            real_mean: evaluation.real_mean,
-            real_std: evaluation.real_std,
-            generated_mean: evaluation.generated_mean,
-            generated_std: evaluation.generated_std,
-            ks: evaluation.ks,
-            wasserstein_1: evaluation.wasserstein_1,
+            measures: figures(&result.comparison.evaluation),
         }
     }
+
+    /// A figure of the measures; NaN where it is not there.
+    #[must_use]
+    pub fn figure(&self, name: &str) -> f64 {
+        self.measures.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN)
+    }
+}
+
+/// The figures of an evaluation by the names that [`StageRecord::measures`] has. What is not finite is null.
+#[must_use]
+pub fn figures(evaluation: &Evaluation) -> Map<String, Value> {
+    let mut figures = Map::new();
+    for Measure { name, kind, value, floor } in &evaluation.measures {
+        if let Kind::Statistic(real) = kind {
+            figures.insert(format!("real_{name}"), json!(real));
+            figures.insert(format!("generated_{name}"), json!(value));
+        } else {
+            figures.insert((*name).to_owned(), json!(value));
+        }
+        figures.insert(format!("{name}_floor"), json!(floor));
+    }
+    figures
 }
 
 /// The folder of a run.

@@ -200,6 +200,11 @@ impl<T: Scalar> Trainer<T> {
         self.rate = factor;
     }
 
+    /// Sets how strong the penalty is, from here on.
+    pub fn set_penalty(&mut self, penalty: Penalty) {
+        self.rules.penalty = penalty;
+    }
+
     /// How steps are taken.
     #[must_use]
     pub fn rules(&self) -> Rules {

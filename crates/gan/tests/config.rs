@@ -150,7 +150,7 @@ fn overrides_of_each_wrong_kind_are_refused() {
     );
     check_override(
         "evaluate.row=3",
-        "--set evaluate.row=3: unknown field `row`, expected `rows` in `evaluate`",
+        "--set evaluate.row=3: unknown field `row`, expected `rows` or `require` in `evaluate`",
     );
     check_override("train.batch=0", "train.batch: expected at least 1, found 0");
     check_override("data.std=nan", "data: expected a finite mean and a std > 0, found mean 4, std NaN");
@@ -174,7 +174,7 @@ fn unknown_keys_are_named_with_their_line() {
     check(
         "rows = 100",
         "rows = 100\nrow = 1",
-        &format!("line {}: unknown field `row`, expected `rows`", line("rows = 100") + 1),
+        &format!("line {}: unknown field `row`, expected `rows` or `require`", line("rows = 100") + 1),
     );
     // In a table whose `kind` decides the keys, the line is that of the table.
     check(

@@ -286,6 +286,9 @@ fn run_metric(case: &Map<String, Value>, file: &Reader<'_>) -> Result<Outcome, F
         ("ks_one_sample", "normal") => {
             evaluate::ks_normal(a.data(), number(case, "mean")?, number(case, "std")?)
         }
+        ("energy_distance", _) => evaluate::energy_distance(a.data(), b()?.data()),
+        ("mmd_rbf", _) => evaluate::mmd_rbf(a.view(), b()?.view(), number(case, "bandwidth")?),
+        ("frechet_distance", _) => evaluate::frechet_distance(a.view(), b()?.view())?,
         _ => return Ok(Outcome::Unsupported),
     };
     Ok(Outcome::Compared(compare(&Tensor::full([1], value), &file.any_tensor("value")?), TOLERANCE))

@@ -74,7 +74,7 @@ fn penalties() -> [Penalty; 6] {
         Penalty { r2: 0.6, ..none },
         Penalty { r1: 0.7, r2: 0.3, ..none },
         Penalty { wgan_gp: 2.0, ..none },
-        Penalty { r1: 0.2, r2: 0.4, wgan_gp: 1.5 },
+        Penalty { r1: 0.2, r2: 0.4, wgan_gp: 1.5, ..none },
     ]
 }
 

@@ -19,6 +19,7 @@
 //! # Ok::<(), tensor_ops::Error>(())
 //! ```
 
+mod eigen;
 mod elementwise;
 mod error;
 mod functions;
@@ -33,6 +34,7 @@ mod shape;
 mod team;
 mod tensor;
 
+pub use eigen::symmetric_eigen;
 pub use elementwise::{map, map_in_place, map_slice, update, zip, zip_in_place};
 pub use error::{Error, Result};
 pub use functions::{exp, exp_m1_of_negative, sigmoid, softplus, tanh};

@@ -1,36 +1,57 @@
-//! A plotters backend that draws into pixels in memory.
+//! A plotters backend that draws into pixels in memory, by tiny-skia.
 
 use std::convert::Infallible;
 
-use ab_glyph::{Font, FontRef, Glyph, InvalidFont, Point, PxScale, ScaleFont};
+use ab_glyph::{Font, FontRef, Glyph, Point, PxScale, ScaleFont};
 use plotters::backend::DrawingBackend;
 use plotters_backend::text_anchor::{HPos, VPos};
 use plotters_backend::{BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingErrorKind};
+use tiny_skia::{FillRule, Paint, Path, PathBuilder, PixmapMut, Rect, Stroke, Transform};
 
-use super::{FONT, PER_EM, SIZE};
+use super::{FONT, PER_EM};
 
-/// A plotters backend that draws into RGB pixels of the picture's size.
+/// A plotters backend that draws into RGBA pixels.
 pub(super) struct Canvas<'a> {
-    pixels: &'a mut [u8],
+    pixels: PixmapMut<'a>,
     font: FontRef<'static>,
 }
 
 type Drawn = Result<(), DrawingErrorKind<Infallible>>;
 
 impl<'a> Canvas<'a> {
-    pub(super) fn new(pixels: &'a mut [u8]) -> Result<Self, InvalidFont> {
-        Ok(Canvas { pixels, font: FontRef::try_from_slice(FONT)? })
+    /// A canvas of `size` pixels, four bytes each, all of them opaque.
+    pub(super) fn new(pixels: &'a mut [u8], size: (u32, u32)) -> Result<Self, String> {
+        let pixels = PixmapMut::from_bytes(pixels, size.0, size.1).ok_or("the picture has no size")?;
+        let font = FontRef::try_from_slice(FONT).map_err(|error| error.to_string())?;
+        Ok(Canvas { pixels, font })
     }
 
     fn blend(&mut self, x: i32, y: i32, colour: BackendColor, cover: f64) {
-        if x < 0 || y < 0 || x >= SIZE.0 as i32 || y >= SIZE.1 as i32 {
+        let (wide, high) = (self.pixels.width() as i32, self.pixels.height() as i32);
+        if x < 0 || y < 0 || x >= wide || y >= high {
             return;
         }
-        let at = 3 * (y as usize * SIZE.0 as usize + x as usize);
+        let at = 4 * (y as usize * wide as usize + x as usize);
         let (r, g, b) = colour.rgb;
-        for (old, new) in self.pixels[at..at + 3].iter_mut().zip([r, g, b]) {
+        for (old, new) in self.pixels.data_mut()[at..at + 3].iter_mut().zip([r, g, b]) {
             let (from, to) = (f64::from(*old), f64::from(new));
             *old = (from + (to - from) * colour.alpha * cover).round() as u8;
+        }
+    }
+
+    fn stroke<S: BackendStyle>(&mut self, path: Option<Path>, style: &S) {
+        let width = style.stroke_width() as f32;
+        // A line of an odd width lies on the middles of pixels, one of an even width between them.
+        let shift = if style.stroke_width() % 2 == 1 { 0.5 } else { 0.0 };
+        if let Some(path) = path.and_then(|path| path.transform(Transform::from_translate(shift, shift))) {
+            let stroke = Stroke { width, ..Stroke::default() };
+            self.pixels.stroke_path(&path, &paint(style), &stroke, Transform::identity(), None);
+        }
+    }
+
+    fn fill<S: BackendStyle>(&mut self, path: Option<Path>, style: &S) {
+        if let Some(path) = path {
+            self.pixels.fill_path(&path, &paint(style), FillRule::Winding, Transform::identity(), None);
         }
     }
 
@@ -54,11 +75,29 @@ impl<'a> Canvas<'a> {
     }
 }
 
+fn paint<S: BackendStyle>(style: &S) -> Paint<'static> {
+    let BackendColor { rgb: (r, g, b), alpha } = style.color();
+    let mut paint = Paint::default();
+    paint.set_color_rgba8(r, g, b, (255.0 * alpha).round() as u8);
+    paint
+}
+
+fn path(points: impl IntoIterator<Item = BackendCoord>, closed: bool) -> Option<Path> {
+    let mut builder = PathBuilder::new();
+    for (place, (x, y)) in points.into_iter().enumerate() {
+        if place == 0 { builder.move_to(x as f32, y as f32) } else { builder.line_to(x as f32, y as f32) }
+    }
+    if closed {
+        builder.close();
+    }
+    builder.finish()
+}
+
 impl DrawingBackend for Canvas<'_> {
     type ErrorType = Infallible;
 
     fn get_size(&self) -> (u32, u32) {
-        SIZE
+        (self.pixels.width(), self.pixels.height())
     }
 
     fn ensure_prepared(&mut self) -> Drawn {
@@ -74,44 +113,61 @@ impl DrawingBackend for Canvas<'_> {
         Ok(())
     }
 
-    /// Draws the box around the line: every line of a histogram is level or upright.
     fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Drawn {
-        let wide = style.stroke_width() as i32;
-        let (before, after) = ((wide - 1) / 2, wide / 2);
-        for y in from.1.min(to.1) - before..=from.1.max(to.1) + after {
-            for x in from.0.min(to.0) - before..=from.0.max(to.0) + after {
-                self.blend(x, y, style.color(), 1.0);
-            }
-        }
+        self.stroke(path([from, to], false), style);
         Ok(())
     }
 
     fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
         &mut self,
-        path: I,
+        points: I,
         style: &S,
     ) -> Drawn {
-        let points: Vec<BackendCoord> = path.into_iter().collect();
-        points.windows(2).try_for_each(|ends| self.draw_line(ends[0], ends[1], style))
+        self.stroke(path(points, false), style);
+        Ok(())
     }
 
-    /// Fills the pixels whose middle lies inside: exact for the level and upright edges drawn here.
+    /// A full rectangle takes whole pixels, so that no seam shows between neighbours.
+    fn draw_rect<S: BackendStyle>(
+        &mut self,
+        from: BackendCoord,
+        to: BackendCoord,
+        style: &S,
+        fill: bool,
+    ) -> Drawn {
+        if fill {
+            let (left, right, top, bottom) =
+                (from.0.min(to.0), from.0.max(to.0), from.1.min(to.1), from.1.max(to.1));
+            let area = Rect::from_ltrb(left as f32, top as f32, right as f32, bottom as f32);
+            self.fill(area.map(PathBuilder::from_rect), style);
+        } else {
+            self.stroke(path([from, (to.0, from.1), to, (from.0, to.1)], true), style);
+        }
+        Ok(())
+    }
+
+    fn draw_circle<S: BackendStyle>(
+        &mut self,
+        (x, y): BackendCoord,
+        radius: u32,
+        style: &S,
+        fill: bool,
+    ) -> Drawn {
+        let circle = PathBuilder::from_circle(x as f32 + 0.5, y as f32 + 0.5, radius as f32);
+        if fill {
+            self.fill(circle, style)
+        } else {
+            self.stroke(circle, style)
+        }
+        Ok(())
+    }
+
     fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
         &mut self,
-        path: I,
+        points: I,
         style: &S,
     ) -> Drawn {
-        let points: Vec<BackendCoord> = path.into_iter().collect();
-        let next = points.iter().cycle().skip(1);
-        let edges: Vec<_> = points.iter().zip(next).filter(|(a, b)| a.0 == b.0 && a.1 != b.1).collect();
-        for y in 0..SIZE.1 as i32 {
-            let crosses = edges.iter().filter(|(a, b)| (a.1.min(b.1)..a.1.max(b.1)).contains(&y));
-            let mut crosses: Vec<i32> = crosses.map(|(a, _)| a.0).collect();
-            crosses.sort_unstable();
-            for pair in crosses.chunks_exact(2) {
-                (pair[0]..pair[1]).for_each(|x| self.blend(x, y, style.color(), 1.0));
-            }
-        }
+        self.fill(path(points, true), style);
         Ok(())
     }
 

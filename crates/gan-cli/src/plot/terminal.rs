@@ -2,7 +2,8 @@
 
 use plotters::style::RGBColor;
 
-use super::{Bins, Curve, Plan, Series, round_step, short};
+use super::histogram::{Bins, Curve, Plan, Series, round_step};
+use super::short;
 
 /// The same histogram as text of at most `width` columns: a small chart for each series above one
 /// another, on the same axes, with its name on the left.

@@ -1,17 +1,16 @@
 //! A run of a whole configuration: its networks, its random streams and its place.
 
-use nn::weights;
+mod checkpoint;
+mod functions;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor};
 
-use crate::{Config, Distribution, Error, Evaluation, Learner, Result, StepScore, Trainer};
+use crate::evaluate::{self, Evaluation, Floor};
+use crate::{Config, Data, Distribution, Error, Result, Source, StepScore, Table, Trainer};
 
-/// The version of checkpoints that this library writes.
-const FORMAT: u32 = 1;
-/// The key of a checkpoint's metadata.
-const METADATA: &str = "gan";
 /// How many rows are generated at a time, which bounds the memory of a large sample.
 const SAMPLE_ROWS: usize = 1024;
 
@@ -21,11 +20,14 @@ const DATA_STREAM: u64 = 1;
 const LATENT_STREAM: u64 = 2;
 const EVALUATION_STREAM: u64 = 3;
 const SAMPLE_STREAM: u64 = 4;
+const FLOOR_STREAM: u64 = 5;
 
 /// A run in progress.
 #[derive(Debug)]
 pub struct Session<T> {
     config: Config,
+    source: Source,
+    floor: Option<Floor>,
     trainer: Trainer<T>,
     data_stream: ChaCha8Rng,
     latent_stream: ChaCha8Rng,
@@ -57,11 +59,11 @@ pub struct StageResult {
 pub struct Comparison {
     /// The epochs that G had learned.
     pub epoch: u64,
-    /// Generated against real numbers.
+    /// Generated against real rows, as the networks see them.
     pub evaluation: Evaluation,
-    /// The real numbers.
+    /// The real rows, one after the other, in the data's units.
     pub real: Vec<f64>,
-    /// The generated rows.
+    /// The generated rows, in the data's units.
     pub generated: Tensor<f64>,
     /// The latents that they were generated from.
     pub latent: Vec<f64>,
@@ -77,19 +79,6 @@ struct StageSums {
     g_steps: u64,
 }
 
-/// What a checkpoint holds beside tensors.
-#[derive(Debug, Serialize, Deserialize)]
-struct Place {
-    format: u32,
-    epoch: u64,
-    stage_sums: StageSums,
-    data_stream: u64,
-    latent_stream: u64,
-    evaluation_stream: u64,
-    generator_steps: u64,
-    discriminator_steps: u64,
-}
-
 fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(number);
@@ -100,8 +89,26 @@ impl<T: Scalar> Session<T> {
     /// The start of a run.
     ///
     /// # Errors
-    /// Where the configuration's networks cannot work or do not fit.
+    /// Where the configuration's networks cannot work or do not fit, and where its data cannot be read.
     pub fn new(config: Config) -> Result<Self> {
+        let source = config.data.open()?;
+        Self::with_source(config, source)
+    }
+
+    /// A run that is to be restored from a checkpoint and then sampled from, but not to go on: a file that the data is
+    /// in is not read.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn without_data(config: Config) -> Result<Self> {
+        let source = match &config.data {
+            Data::Csv { .. } => Source::Table(Table::without_rows(Vec::new())),
+            data => data.open()?,
+        };
+        Self::with_source(config, source)
+    }
+
+    fn with_source(config: Config, source: Source) -> Result<Self> {
         config.check()?;
         let seed = config.train.seed;
         let (generator, discriminator) = config.build(&mut stream(seed, NETWORK_STREAM))?;
@@ -115,10 +122,13 @@ impl<T: Scalar> Session<T> {
             let (generator, _) = config.build(&mut stream(seed, NETWORK_STREAM))?;
             trainer.keep_average(generator, decay)?;
         }
+        check_data(&config, &source, trainer.generator().output_shape())?;
         let shape = |row: Shape| row.with_first(config.train.batch).map_err(nn::Error::from);
         let real = shape(trainer.generator().output_shape()).map_err(Error::network("train.batch"))?;
         let latent = shape(trainer.generator().input_shape()).map_err(Error::network("train.batch"))?;
         Ok(Self {
+            source,
+            floor: None,
             trainer,
             data_stream: stream(seed, DATA_STREAM),
             latent_stream: stream(seed, LATENT_STREAM),
@@ -136,6 +146,12 @@ impl<T: Scalar> Session<T> {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where real rows come from.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// D and G.
@@ -175,6 +191,7 @@ impl<T: Scalar> Session<T> {
     pub fn run_epoch(&mut self) -> Result<()> {
         let progress = (self.epoch + 1) as f64 / self.config.train.epochs as f64;
         self.trainer.set_rate(self.config.train.schedule.factor(progress));
+        self.trainer.set_penalty(self.config.penalty.at(progress));
         for step in 1..=self.config.train.discriminator_steps {
             self.draw_real();
             self.draw_latent();
@@ -205,7 +222,7 @@ impl<T: Scalar> Session<T> {
     }
 
     fn draw_real(&mut self) {
-        self.config.data.distribution().fill(&mut self.data_stream, self.real.data_mut());
+        self.source.fill(&mut self.data_stream, self.real.data_mut());
     }
 
     fn draw_latent(&mut self) {
@@ -233,9 +250,11 @@ impl<T: Scalar> Session<T> {
     /// [`Error::NotFinite`] where G's output is not finite.
     pub fn finish_stage(&mut self) -> Result<StageResult> {
         let rows = self.config.evaluate.rows;
+        let floor = self.floor.take().unwrap_or_else(|| self.floor_of(rows, self.config.train.seed));
         let mut evaluation_stream = self.evaluation_stream.clone();
-        let comparison = self.compare(rows, &mut evaluation_stream)?;
+        let comparison = self.compare(rows, &floor, &mut evaluation_stream)?;
         self.evaluation_stream = evaluation_stream;
+        self.floor = Some(floor);
         let StageSums { d_loss, d_accuracy, d_steps, g_loss, g_steps } = std::mem::take(&mut self.sums);
         let mean = |sum: f64, steps: u64| if steps == 0 { 0.0 } else { sum / steps as f64 };
         Ok(StageResult {
@@ -252,27 +271,35 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// [`Error::NotFinite`] where G's output is not finite.
     pub fn evaluate(&self, rows: usize, seed: u64) -> Result<Comparison> {
-        self.compare(rows, &mut stream(seed, EVALUATION_STREAM))
+        self.compare(rows, &self.floor_of(rows, seed), &mut stream(seed, EVALUATION_STREAM))
     }
 
-    fn compare(&self, rows: usize, rng: &mut ChaCha8Rng) -> Result<Comparison> {
+    /// What a perfect sampler would show on so many rows.
+    fn floor_of(&self, rows: usize, seed: u64) -> Floor {
+        let width = self.trainer.generator().output_shape().len();
+        Floor::new(&self.source, rows * width, width, &mut stream(seed, FLOOR_STREAM))
+    }
+
+    fn compare(&self, rows: usize, floor: &Floor, rng: &mut ChaCha8Rng) -> Result<Comparison> {
         let width = self.trainer.generator().output_shape().len();
         let mut real = vec![T::zero(); rows * width];
-        self.config.data.distribution().fill(rng, &mut real);
+        self.source.fill(rng, &mut real);
+        let mut real: Vec<f64> = real.iter().map(|x| x.as_f64()).collect();
         let mut latent = Tensor::zeros(self.batch_of(rows)?);
         self.config.latent.distribution().fill(rng, latent.data_mut());
-        let generated = self.generate(&latent)?.cast::<f64>();
+        let mut generated = self.network_output(&latent)?.cast::<f64>();
         if let Some(&value) = generated.data().iter().find(|x| !x.is_finite()) {
             let step = "evaluation".to_owned();
             return Err(Error::NotFinite { epoch: self.epoch, step, what: "G's output", value });
         }
-        let numbers = |values: &[T]| -> Vec<f64> { values.iter().map(|x| x.as_f64()).collect() };
-        let (real, latent) = (numbers(&real), numbers(latent.data()));
-        let evaluation = Evaluation::new(&real, generated.data());
+        let evaluation = evaluate::evaluate(&self.source, &real, generated.data(), width, floor);
+        self.source.restore(&mut real);
+        self.source.restore(generated.data_mut());
+        let latent = latent.data().iter().map(|x| x.as_f64()).collect();
         Ok(Comparison { epoch: self.epoch, evaluation, real, generated, latent })
     }
 
-    /// `count` rows from fresh latents.
+    /// `count` rows from fresh latents, in the data's units.
     ///
     /// # Errors
     /// Where there are more than memory can hold.
@@ -282,7 +309,7 @@ impl<T: Scalar> Session<T> {
         self.generate(&latent)
     }
 
-    /// What G makes of latents.
+    /// What G makes of latents, in the data's units.
     ///
     /// # Shapes
     /// `latent [count, dim]` or `[count, ..G's input]`, result `[count, ..D's input]`.
@@ -290,6 +317,13 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// Where the latents have another size.
     pub fn generate(&self, latent: &Tensor<T>) -> Result<Tensor<T>> {
+        let mut rows = self.network_output(latent)?;
+        self.source.restore(rows.data_mut());
+        Ok(rows)
+    }
+
+    /// What G makes of latents, as the networks see it.
+    fn network_output(&self, latent: &Tensor<T>) -> Result<Tensor<T>> {
         let generator = self.trainer.sampler();
         let failed = |error: tensor_ops::Error| Error::network("generator")(error.into());
         let count = latent.shape().first().copied().unwrap_or(0);
@@ -314,99 +348,24 @@ impl<T: Scalar> Session<T> {
         let shape = self.trainer.generator().input_shape().with_first(rows);
         shape.map_err(|error| Error::network("latents")(error.into()))
     }
+}
 
-    /// All that resuming needs, as the bytes of a safetensors file. The same state gives the same bytes.
-    ///
-    /// # Errors
-    /// Where the format cannot hold it.
-    pub fn to_checkpoint(&self) -> Result<Vec<u8>> {
-        let learners = self.trainer.learners();
-        let [generator_steps, discriminator_steps] = learners.map(|(_, learner)| learner.state.step);
-        // The streams' positions fit: 2^64 words would take centuries to draw.
-        let place = Place {
-            format: FORMAT,
-            epoch: self.epoch,
-            stage_sums: self.sums,
-            data_stream: self.data_stream.get_word_pos() as u64,
-            latent_stream: self.latent_stream.get_word_pos() as u64,
-            evaluation_stream: self.evaluation_stream.get_word_pos() as u64,
-            generator_steps,
-            discriminator_steps,
-        };
-        let place = serde_json::to_string(&place).unwrap_or_default();
-        let mut tensors = Vec::new();
-        for (prefix, Learner { network, optimizer, state, .. }) in learners {
-            for (parameter, slots) in network.parameters().iter().zip(&state.slots) {
-                tensors.push((format!("{prefix}.{}", parameter.key()), &parameter.value));
-                for (name, slot) in optimizer.slots().iter().zip(slots) {
-                    tensors.push((format!("optimizer.{prefix}.{}.{name}", parameter.key()), slot));
-                }
-            }
-        }
-        let averages = self.trainer.average().map_or(&[][..], |network| network.parameters());
-        tensors.extend(averages.iter().map(|p| (format!("ema.generator.{}", p.key()), &p.value)));
-        weights::write(tensors, Some((METADATA.to_owned(), place))).map_err(Error::network("checkpoint"))
+/// Refuses rows that the networks cannot take, and bounds on measures that there are not.
+fn check_data(config: &Config, source: &Source, row: Shape) -> Result<()> {
+    // Columns that are not known yet are those of the checkpoint.
+    if let Some(width) = source.width().filter(|&width| width > 0 && width != row.len()) {
+        let expected = format!("an output of {width} numbers, a row of the data");
+        return Err(Error::Setting { field: "generator.layers", expected, found: row.to_string() });
     }
-
-    /// Puts the run where a checkpoint of the same configuration left it. On an error nothing has changed.
-    ///
-    /// # Errors
-    /// [`Error::Network`] where the bytes are no such checkpoint; the message names the tensor.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
-        let failed = Error::network("checkpoint");
-        let file = weights::Reader::new(bytes).map_err(&failed)?;
-        let broken = |expected: &str, found: &str| {
-            failed(nn::Error::Weights {
-                tensor: format!("metadata `{METADATA}`"),
-                expected: expected.to_owned(),
-                found: found.to_owned(),
-            })
-        };
-        let text = file.metadata(METADATA).ok_or_else(|| broken("the place of a run", "none"))?;
-        let place: Place =
-            serde_json::from_str(text).map_err(|e| broken("the place of a run", &e.to_string()))?;
-        if place.format != FORMAT {
-            return Err(broken(&format!("format {FORMAT}"), &place.format.to_string()));
+    if source.width() == Some(0) {
+        return Ok(());
+    }
+    let known = evaluate::names(source);
+    match config.evaluate.require.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => {
+            let expected = format!("names of measures: {}", known.join(", "));
+            Err(Error::Setting { field: "evaluate.require", expected, found: name.clone() })
         }
-        if place.epoch > self.config.train.epochs {
-            return Err(broken(
-                &format!("at most {} epochs", self.config.train.epochs),
-                &place.epoch.to_string(),
-            ));
-        }
-        let mut restored = Vec::new();
-        for (prefix, Learner { network, optimizer, .. }) in self.trainer.learners() {
-            for parameter in network.parameters() {
-                let (key, shape) = (parameter.key(), parameter.value.shape());
-                let value = file.tensor::<T>(&format!("{prefix}.{key}"), shape).map_err(&failed)?;
-                let slot = |name: &&str| file.tensor(&format!("optimizer.{prefix}.{key}.{name}"), shape);
-                let slots = optimizer.slots().iter().map(slot).collect::<nn::Result<Vec<_>>>();
-                restored.push((value, slots.map_err(&failed)?));
-            }
-        }
-        let averages = self.trainer.average().map_or(&[][..], |network| network.parameters());
-        let average =
-            |p: &nn::Parameter<T>| file.tensor::<T>(&format!("ema.generator.{}", p.key()), p.value.shape());
-        let averages = averages.iter().map(average).collect::<nn::Result<Vec<_>>>().map_err(&failed)?;
-        if let Some(network) = self.trainer.average_mut() {
-            network.parameters_mut().iter_mut().zip(averages).for_each(|(own, value)| own.value = value);
-        }
-        let mut restored = restored.into_iter();
-        let steps = [place.generator_steps, place.discriminator_steps];
-        for (learner, step) in self.trainer.learners_mut().into_iter().zip(steps) {
-            let parameters = learner.network.parameters_mut();
-            learner.state.slots.clear();
-            for (parameter, (value, slots)) in parameters.iter_mut().zip(restored.by_ref()) {
-                parameter.value = value;
-                learner.state.slots.push(slots);
-            }
-            learner.state.step = step;
-        }
-        self.epoch = place.epoch;
-        self.sums = place.stage_sums;
-        self.data_stream.set_word_pos(u128::from(place.data_stream));
-        self.latent_stream.set_word_pos(u128::from(place.latent_stream));
-        self.evaluation_stream.set_word_pos(u128::from(place.evaluation_stream));
-        Ok(())
+        None => Ok(()),
     }
 }

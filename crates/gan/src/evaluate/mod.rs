@@ -1,0 +1,161 @@
+//! How close generated rows are to real ones, beside what a perfect sampler would show.
+//!
+//! | of | measures |
+//! | --- | --- |
+//! | numbers | mean, standard deviation, skewness and quantiles of both; Kolmogorov-Smirnov, Wasserstein-1 and energy distance; for a mixture the largest error of a component's weight |
+//! | points and tables | sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; for each column the largest KS and Wasserstein-1 distance; the largest difference of a correlation |
+//! | points around known modes | modes captured, share of high-quality samples, reverse KL divergence |
+//!
+//! A sample of real data is not at distance 0 from another one: beside each value stands the **floor**, the mean of the
+//! same measure over pairs of real samples of the same size, all drawn anew; for a statistic, such as the mean, the mean
+//! of the absolute difference. A generator is as good as can be told when it reaches the floor.
+
+mod modes;
+mod numbers;
+mod points;
+
+use rand::Rng;
+use serde::Serialize;
+
+pub use numbers::{energy_distance, ks_normal, ks_two_sample, mean_std, quantile, skewness, wasserstein_1};
+pub use points::{frechet_distance, mmd_rbf, sliced_wasserstein};
+
+use crate::{Distribution, Points, Source};
+
+/// Pairs of real samples from which the floor is computed.
+const PAIRS: usize = 10;
+
+/// What a larger value means.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Nothing: it is to be near that of the real rows, which is here.
+    Statistic(f64),
+    /// The samples are further apart.
+    Distance,
+    /// The samples are better.
+    Score,
+}
+
+/// A measure of generated rows, without a floor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Value {
+    name: &'static str,
+    kind: Kind,
+    value: f64,
+}
+
+/// A measure of generated rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measure {
+    /// Its name.
+    pub name: &'static str,
+    /// What a larger value means.
+    pub kind: Kind,
+    /// Its value.
+    pub value: f64,
+    /// What a perfect sampler would show: the expected value, or, for a statistic, the expected difference.
+    pub floor: f64,
+}
+
+impl Measure {
+    /// How far the value is from what it should be: the value of a distance or a score, the difference of a statistic.
+    #[must_use]
+    pub fn shown(&self) -> f64 {
+        match self.kind {
+            Kind::Statistic(real) => (self.value - real).abs(),
+            Kind::Distance | Kind::Score => self.value,
+        }
+    }
+
+    /// Whether it reaches a bound: at most, or, for a score, at least.
+    #[must_use]
+    pub fn reaches(&self, bound: f64) -> bool {
+        if self.kind == Kind::Score { self.shown() >= bound } else { self.shown() <= bound }
+    }
+}
+
+/// All measures of generated rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// How many rows, or single numbers, each sample has.
+    pub count: usize,
+    /// The measures.
+    pub measures: Vec<Measure>,
+}
+
+impl Evaluation {
+    /// A measure by name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Measure> {
+        self.measures.iter().find(|measure| measure.name == name)
+    }
+
+    /// The value of a measure; NaN where there is none of that name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> f64 {
+        self.get(name).map_or(f64::NAN, |measure| measure.value)
+    }
+}
+
+/// What each measure of a source shows for a perfect sampler, at one sample size.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Floor(Vec<f64>);
+
+impl Floor {
+    /// From pairs of real samples of so many numbers each, in rows of `width`.
+    pub(crate) fn new(source: &Source, numbers: usize, width: usize, rng: &mut impl Rng) -> Self {
+        let mut sums: Vec<f64> = Vec::new();
+        let (mut a, mut b) = (vec![0.0; numbers], vec![0.0; numbers]);
+        for _ in 0..PAIRS {
+            source.fill(rng, &mut a);
+            source.fill(rng, &mut b);
+            let values = measure(source, &a, &b, width);
+            sums.resize(values.len(), 0.0);
+            for (sum, Value { kind, value, .. }) in sums.iter_mut().zip(values) {
+                *sum += if let Kind::Statistic(real) = kind { (value - real).abs() } else { value };
+            }
+        }
+        Self(sums.into_iter().map(|sum| sum / PAIRS as f64).collect())
+    }
+}
+
+/// Compares generated with real rows of a source.
+pub(crate) fn evaluate(
+    source: &Source,
+    real: &[f64],
+    generated: &[f64],
+    width: usize,
+    floor: &Floor,
+) -> Evaluation {
+    let values = measure(source, real, generated, width).into_iter().zip(&floor.0);
+    let measures = values.map(|(Value { name, kind, value }, &floor)| Measure { name, kind, value, floor });
+    let count = real.len() / source.width().unwrap_or(1).max(1);
+    Evaluation { count, measures: measures.collect() }
+}
+
+/// The names of the measures that rows of a source get.
+pub(crate) fn names(source: &Source) -> Vec<&'static str> {
+    let width = source.width().unwrap_or(1);
+    let some: Vec<f64> = (0..8 * width).map(|i| (i * i) as f64).collect();
+    measure(source, &some, &some, width).into_iter().map(|value| value.name).collect()
+}
+
+fn measure(source: &Source, real: &[f64], generated: &[f64], width: usize) -> Vec<Value> {
+    match source {
+        Source::Numbers(distribution) => {
+            let mut values = numbers::measure(real, generated);
+            if let Distribution::Mixture(components) = distribution {
+                let value = modes::weight_error(components, generated);
+                values.push(Value { name: "weight_error", kind: Kind::Distance, value });
+            }
+            values
+        }
+        Source::Points(Points::Modes(known)) => {
+            let mut values = modes::measure(known, generated);
+            values.extend(points::measure(real, generated, width));
+            values
+        }
+        Source::Points(_) | Source::Table(_) => points::measure(real, generated, width),
+    }
+}

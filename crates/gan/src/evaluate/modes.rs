@@ -1,0 +1,97 @@
+//! How well known modes are captured, by the protocol of VEEGAN (Srivastava et al., 2017) and PacGAN (Lin et al., 2018).
+
+use super::{Kind, Value};
+use crate::{Component, Modes};
+
+/// A point at most so many standard deviations away from a mode is of high quality.
+const HIGH_QUALITY: f64 = 3.0;
+
+/// Modes captured, those with at least one point of high quality; the share of such points; and the reverse KL
+/// divergence: that of the shares of points nearest to each mode from the modes' weights.
+pub(super) fn measure(modes: &Modes, generated: &[f64]) -> Vec<Value> {
+    let width = modes.means[0].len();
+    let mut captured = vec![false; modes.means.len()];
+    let mut counts = vec![0_u64; modes.means.len()];
+    let mut good = 0_u64;
+    for point in generated.chunks_exact(width) {
+        let (mode, distance) = modes.nearest(point);
+        counts[mode] += 1;
+        if distance <= HIGH_QUALITY {
+            captured[mode] = true;
+            good += 1;
+        }
+    }
+    let total = counts.iter().sum::<u64>() as f64;
+    let divergence = |(&count, weight): (&u64, &f64)| {
+        let share = count as f64 / total;
+        if count == 0 { 0.0 } else { share * (share / weight).ln() }
+    };
+    let reverse_kl = counts.iter().zip(&modes.weights).map(divergence).sum();
+    vec![
+        Value { name: "modes", kind: Kind::Score, value: captured.iter().filter(|&&c| c).count() as f64 },
+        Value { name: "high_quality", kind: Kind::Score, value: good as f64 / total },
+        Value { name: "reverse_kl", kind: Kind::Distance, value: reverse_kl },
+    ]
+}
+
+/// The largest error of a component's weight. A number counts for each component by the probability that it came from
+/// it, so that the expected count of a perfect sampler is the weight.
+pub(super) fn weight_error(components: &[Component], generated: &[f64]) -> f64 {
+    let total: f64 = components.iter().map(|component| component.weight).sum();
+    let mut counts = vec![0.0; components.len()];
+    for x in generated {
+        let log_density = |c: &Component| (c.weight / c.std).ln() - ((x - c.mean) / c.std).powi(2) / 2.0;
+        let logs: Vec<f64> = components.iter().map(log_density).collect();
+        let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let densities: Vec<f64> = logs.iter().map(|log| (log - largest).exp()).collect();
+        let sum: f64 = densities.iter().sum();
+        counts.iter_mut().zip(densities).for_each(|(count, density)| *count += density / sum);
+    }
+    let error = |(count, component): (&f64, &Component)| {
+        (count / generated.len() as f64 - component.weight / total).abs()
+    };
+    counts.iter().zip(components).map(error).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modes() -> Modes {
+        Modes {
+            weights: vec![0.25, 0.75],
+            means: vec![vec![0.0, 0.0], vec![10.0, 0.0]],
+            stds: vec![1.0, 0.5],
+        }
+    }
+
+    fn values(points: &[[f64; 2]]) -> [f64; 3] {
+        let values = measure(&modes(), points.as_flattened());
+        [0, 1, 2].map(|i| values[i].value)
+    }
+
+    #[test]
+    fn a_mode_counts_with_a_point_within_three_of_its_deviations() {
+        assert_eq!(values(&[[3.0, 0.0]])[..2], [1.0, 1.0]);
+        assert_eq!(values(&[[3.01, 0.0]])[..2], [0.0, 0.0]);
+        assert_eq!(values(&[[0.0, 2.0], [10.0, 1.6]])[..2], [1.0, 0.5]);
+        assert_eq!(values(&[[0.0, 2.0], [10.0, 1.4]])[..2], [2.0, 1.0]);
+    }
+
+    #[test]
+    fn reverse_kl_is_that_of_the_shares() {
+        let mut points = vec![[0.0, 0.0]; 1];
+        points.extend([[10.0, 0.0]; 3]);
+        assert_eq!(values(&points)[2], 0.0);
+        approx::assert_relative_eq!(values(&[[10.0, 0.0]])[2], (1.0_f64 / 0.75).ln(), max_relative = 1e-12);
+    }
+
+    #[test]
+    fn weights_are_counted_by_probability() {
+        let component = |weight, mean| Component { weight, mean, std: 1.0 };
+        let components = [component(1.0, -50.0), component(1.0, 50.0)];
+        assert_eq!(weight_error(&components, &[-50.0, -51.0, -49.0, 50.0]), 0.25);
+        // From either with the same probability.
+        assert_eq!(weight_error(&components, &[0.0]), 0.0);
+    }
+}

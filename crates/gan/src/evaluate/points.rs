@@ -1,0 +1,326 @@
+//! How close rows of several numbers are to others.
+//!
+//! | measure | reference |
+//! | --- | --- |
+//! | sliced Wasserstein-1 distance: the mean over directions of that of the rows' places along them | Rabin et al., 2011 |
+//! | unbiased squared maximum mean discrepancy, Gaussian kernel | Gretton et al., 2012 |
+//! | precision and recall: the share of generated (real) rows within the reach of a real (generated) one | Kynkäänniemi et al., 2019 |
+//! | density and coverage: how many real rows reach a generated one, over k; the share of real rows that reach one | Naeem et al., 2020 |
+//! | Frechet distance of the normal distributions with the samples' means and covariances | Heusel et al., 2017 |
+//!
+//! A row's reach is the distance to its k-th nearest neighbour in its own sample, with k = 5. What takes all pairs is
+//! computed from the first 2,500 rows of each sample.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tensor_ops::{Tensor, View, for_each_shard};
+
+use super::numbers::{ks_two_sample, mean_std, quantile, sorted, wasserstein_1};
+use super::{Kind, Value};
+use crate::data::normal;
+
+/// Rows of which all pairs are looked at.
+const PAIRED: usize = 2500;
+/// Rows whose distances give the scale of the kernel.
+const SCALE: usize = 500;
+const DIRECTIONS: usize = 128;
+const NEIGHBOURS: usize = 5;
+/// Rows that one thread takes at a time.
+const SHARE: usize = 64;
+
+pub(super) fn measure(real: &[f64], generated: &[f64], width: usize) -> Vec<Value> {
+    let (a, b) = (Rows { data: real, width }, Rows { data: generated, width });
+    let (first_a, first_b) = (a.first(PAIRED), b.first(PAIRED));
+    let neighbours = Neighbours::new(first_a, first_b);
+    let column =
+        |f: fn(&[f64], &[f64]) -> f64| (0..width).map(|i| f(&a.column(i), &b.column(i))).fold(0.0, f64::max);
+    let distance = |name, value| Value { name, kind: Kind::Distance, value };
+    let score = |name, value| Value { name, kind: Kind::Score, value };
+    vec![
+        distance("sliced_wasserstein", sliced(a, b)),
+        distance("mmd", mmd(first_a, first_b, first_a.first(SCALE).median_distance())),
+        score("precision", neighbours.precision),
+        score("recall", neighbours.recall),
+        score("density", neighbours.density),
+        score("coverage", neighbours.coverage),
+        distance("column_ks", column(ks_two_sample)),
+        distance("column_wasserstein_1", column(wasserstein_1)),
+        distance("correlation_difference", correlation_difference(a, b)),
+    ]
+}
+
+/// The sliced Wasserstein-1 distance over 128 fixed directions, in the plane evenly spaced.
+///
+/// # Shapes
+/// `a [rows, features]`, `b [rows, features]`.
+#[must_use]
+pub fn sliced_wasserstein(a: View<'_, f64>, b: View<'_, f64>) -> f64 {
+    sliced(Rows::of(a), Rows::of(b))
+}
+
+/// The unbiased estimate of the squared maximum mean discrepancy with the kernel exp(-abs(x - y)^2 / (2 bandwidth^2)). It
+/// can be below 0. NaN with less than 2 rows on a side.
+///
+/// # Shapes
+/// `a [rows, features]`, `b [rows, features]`.
+#[must_use]
+pub fn mmd_rbf(a: View<'_, f64>, b: View<'_, f64>, bandwidth: f64) -> f64 {
+    mmd(Rows::of(a), Rows::of(b), bandwidth)
+}
+
+/// The squared Frechet distance of two normal distributions, with the samples' means and covariances (divisor n - 1):
+/// abs(m_a - m_b)^2 + trace(C_a + C_b - 2 (C_a C_b)^(1/2)).
+///
+/// # Shapes
+/// `a [rows, features]`, `b [rows, features]`.
+///
+/// # Errors
+/// Where the numbers of features differ.
+pub fn frechet_distance(a: View<'_, f64>, b: View<'_, f64>) -> tensor_ops::Result<f64> {
+    let ((mean_a, cov_a), (mean_b, cov_b)) = (moments(Rows::of(a)), moments(Rows::of(b)));
+    let trace =
+        |matrix: &Tensor<f64>| matrix.data().iter().step_by(matrix.shape().last_dim() + 1).sum::<f64>();
+    let between: f64 = mean_a.iter().zip(&mean_b).map(|(a, b)| (a - b) * (a - b)).sum();
+    // The eigenvalues of C_a C_b are those of the symmetric C_a^(1/2) C_b C_a^(1/2).
+    let (values, mut root) = tensor_ops::symmetric_eigen(cov_a.view())?;
+    let vectors = root.clone();
+    for row in root.data_mut().chunks_exact_mut(values.len().max(1)) {
+        row.iter_mut().zip(&values).for_each(|(x, value)| *x *= value.max(0.0).sqrt());
+    }
+    let square =
+        |lhs: &Tensor<f64>, rhs: &Tensor<f64>, transposed: bool| -> tensor_ops::Result<Tensor<f64>> {
+            let mut product = Tensor::zeros(cov_a.shape());
+            let multiply = if transposed { tensor_ops::matmul_nt } else { tensor_ops::matmul };
+            multiply(lhs.view(), rhs.view(), &mut product)?;
+            Ok(product)
+        };
+    let root = square(&root, &vectors, true)?;
+    let half = square(&root, &cov_b, false)?;
+    let middle = square(&half, &root, false)?;
+    let (values, _) = tensor_ops::symmetric_eigen(middle.view())?;
+    let geometric: f64 = values.iter().map(|value| value.max(0.0).sqrt()).sum();
+    Ok(between + trace(&cov_a) + trace(&cov_b) - 2.0 * geometric)
+}
+
+/// Rows of as many numbers.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    data: &'a [f64],
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn of(view: View<'a, f64>) -> Self {
+        Self { data: view.data(), width: view.shape().without_first().len() }
+    }
+
+    fn count(self) -> usize {
+        self.data.len() / self.width.max(1)
+    }
+
+    fn first(self, count: usize) -> Self {
+        Self { data: &self.data[..count.min(self.count()) * self.width], width: self.width }
+    }
+
+    fn row(self, index: usize) -> &'a [f64] {
+        &self.data[index * self.width..][..self.width]
+    }
+
+    fn column(self, place: usize) -> Vec<f64> {
+        self.data.iter().skip(place).step_by(self.width).copied().collect()
+    }
+
+    /// The squared distances of a row to all of these.
+    fn squares_from(self, row: &[f64], squares: &mut Vec<f64>) {
+        squares.clear();
+        let square = |other: &[f64]| row.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+        squares.extend(self.data.chunks_exact(self.width).map(square));
+    }
+
+    /// The median of the distances between different rows; 1 where they are all the same.
+    fn median_distance(self) -> f64 {
+        let (mut all, mut squares) = (Vec::new(), Vec::new());
+        for index in 0..self.count() {
+            self.first(index).squares_from(self.row(index), &mut squares);
+            all.extend_from_slice(&squares);
+        }
+        let median = quantile(&sorted(&all), 0.5).sqrt();
+        if median > 0.0 { median } else { 1.0 }
+    }
+
+    /// Calls `f(row, squared distances to all rows of other)` for each row, and returns what it gives, in order.
+    fn for_each_row<R: Send + Default>(
+        self,
+        other: Self,
+        f: impl Fn(usize, &mut [f64]) -> R + Sync + Send,
+    ) -> Vec<R> {
+        let mut shares: Vec<Vec<R>> = Vec::new();
+        shares.resize_with(self.count().div_ceil(SHARE), Vec::new);
+        for_each_shard(&mut shares, |share, results| {
+            let mut squares = Vec::new();
+            for index in share * SHARE..((share + 1) * SHARE).min(self.count()) {
+                other.squares_from(self.row(index), &mut squares);
+                results.push(f(index, &mut squares));
+            }
+        });
+        shares.into_iter().flatten().collect()
+    }
+
+    /// For each row the squared distance to its k-th nearest neighbour among the others.
+    fn reaches(self) -> Vec<f64> {
+        let k = NEIGHBOURS.min(self.count().saturating_sub(1));
+        self.for_each_row(self, |index, squares| {
+            // Itself: behind none.
+            squares[index] = -1.0;
+            *squares.select_nth_unstable_by(k, f64::total_cmp).1
+        })
+    }
+}
+
+/// What nearest neighbours tell.
+struct Neighbours {
+    precision: f64,
+    recall: f64,
+    density: f64,
+    coverage: f64,
+}
+
+impl Neighbours {
+    fn new(real: Rows<'_>, generated: Rows<'_>) -> Self {
+        let share = |hits: Vec<bool>| hits.iter().filter(|&&hit| hit).count() as f64 / hits.len() as f64;
+        let (real_reaches, generated_reaches) = (real.reaches(), generated.reaches());
+        // How many real rows reach each generated one.
+        let reached = generated.for_each_row(real, |_, squares| {
+            squares.iter().zip(&real_reaches).filter(|(square, reach)| square <= reach).count()
+        });
+        let of_real = real.for_each_row(generated, |index, squares| {
+            let within = squares.iter().zip(&generated_reaches).any(|(square, reach)| square <= reach);
+            let covered = squares.iter().any(|square| *square <= real_reaches[index]);
+            (within, covered)
+        });
+        let density = reached.iter().sum::<usize>() as f64 / (NEIGHBOURS * reached.len()) as f64;
+        Self {
+            precision: share(reached.into_iter().map(|count| count > 0).collect()),
+            recall: share(of_real.iter().map(|(within, _)| *within).collect()),
+            density,
+            coverage: share(of_real.iter().map(|(_, covered)| *covered).collect()),
+        }
+    }
+}
+
+fn sliced(a: Rows<'_>, b: Rows<'_>) -> f64 {
+    let rng = &mut ChaCha8Rng::seed_from_u64(0);
+    let mut direction = |index: usize| -> Vec<f64> {
+        if a.width == 2 {
+            let angle = std::f64::consts::PI * index as f64 / DIRECTIONS as f64;
+            return vec![angle.cos(), angle.sin()];
+        }
+        let direction: Vec<f64> = (0..a.width).map(|_| normal(rng)).collect();
+        let length = direction.iter().map(|x| x * x).sum::<f64>().sqrt();
+        direction.into_iter().map(|x| x / length).collect()
+    };
+    let mut directions: Vec<(Vec<f64>, f64)> = (0..DIRECTIONS).map(|index| (direction(index), 0.0)).collect();
+    for_each_shard(&mut directions, |_, (direction, distance)| {
+        let places = |rows: Rows<'_>| -> Vec<f64> {
+            let place = |row: &[f64]| row.iter().zip(&*direction).map(|(x, d)| x * d).sum();
+            rows.data.chunks_exact(rows.width).map(place).collect()
+        };
+        *distance = wasserstein_1(&places(a), &places(b));
+    });
+    directions.iter().map(|(_, distance)| distance).sum::<f64>() / DIRECTIONS as f64
+}
+
+fn mmd(a: Rows<'_>, b: Rows<'_>, bandwidth: f64) -> f64 {
+    let scale = -1.0 / (2.0 * bandwidth * bandwidth);
+    let sum = |from: Rows<'_>, to: Rows<'_>, same: bool| {
+        let sums = from.for_each_row(to, |index, squares| {
+            let own = if same { index } else { usize::MAX };
+            let others = squares.iter().enumerate().filter(|(place, _)| *place != own);
+            others.map(|(_, square)| (square * scale).exp()).sum::<f64>()
+        });
+        sums.iter().sum::<f64>()
+    };
+    let (n, m) = (a.count() as f64, b.count() as f64);
+    sum(a, a, true) / (n * (n - 1.0)) + sum(b, b, true) / (m * (m - 1.0)) - 2.0 * sum(a, b, false) / (n * m)
+}
+
+/// The largest difference of the correlation of two columns; 0 with one column. A column whose numbers are all the same
+/// has correlation 0 with every other.
+fn correlation_difference(a: Rows<'_>, b: Rows<'_>) -> f64 {
+    let correlations = |rows: Rows<'_>| {
+        let columns: Vec<Vec<f64>> = (0..rows.width).map(|i| standardised(&rows.column(i))).collect();
+        let mut all = Vec::new();
+        for (i, x) in columns.iter().enumerate() {
+            for y in &columns[..i] {
+                let products: Vec<f64> = x.iter().zip(y).map(|(x, y)| x * y).collect();
+                all.push(tensor_ops::sum(&products) / rows.count() as f64);
+            }
+        }
+        all
+    };
+    let pairs = correlations(a).into_iter().zip(correlations(b));
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+fn standardised(values: &[f64]) -> Vec<f64> {
+    let (mean, std) = mean_std(values);
+    values.iter().map(|x| if std > 0.0 { (x - mean) / std } else { 0.0 }).collect()
+}
+
+/// The mean of each column, and the covariances with divisor n - 1.
+fn moments(rows: Rows<'_>) -> (Vec<f64>, Tensor<f64>) {
+    let columns: Vec<Vec<f64>> = (0..rows.width).map(|i| rows.column(i)).collect();
+    let means: Vec<f64> = columns.iter().map(|column| mean_std(column).0).collect();
+    let mut covariances = Vec::with_capacity(rows.width * rows.width);
+    for (x, mean_x) in columns.iter().zip(&means) {
+        for (y, mean_y) in columns.iter().zip(&means) {
+            let products: Vec<f64> = x.iter().zip(y).map(|(x, y)| (x - mean_x) * (y - mean_y)).collect();
+            covariances.push(tensor_ops::sum(&products) / (rows.count() as f64 - 1.0));
+        }
+    }
+    let shape = [rows.width, rows.width];
+    (means, Tensor::from_vec(shape, covariances).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_of_known_points() {
+        // Two clusters; the generated rows stay in the left one, as tight as it is.
+        let cluster = |at: f64| (0..10).map(move |i| at + 0.1 * f64::from(i));
+        let real: Vec<f64> = cluster(0.0).chain(cluster(100.0)).collect();
+        let generated: Vec<f64> = cluster(0.0).chain(cluster(0.05)).collect();
+        let found = Neighbours::new(Rows { data: &real, width: 1 }, Rows { data: &generated, width: 1 });
+        assert_eq!((found.precision, found.recall, found.coverage), (1.0, 0.5, 0.5));
+        // Far away from all that is real.
+        let away: Vec<f64> = cluster(-1000.0).chain(cluster(-1000.0)).collect();
+        let found = Neighbours::new(Rows { data: &real, width: 1 }, Rows { data: &away, width: 1 });
+        assert_eq!([found.precision, found.recall, found.density, found.coverage], [0.0; 4]);
+    }
+
+    #[test]
+    fn a_row_reaches_its_fifth_neighbour() {
+        let line: Vec<f64> = (0..20).map(f64::from).collect();
+        let reaches = Rows { data: &line, width: 1 }.reaches();
+        assert_eq!((reaches[0], reaches[10]), (25.0, 9.0));
+    }
+
+    #[test]
+    fn correlations_differ_where_a_sign_does() {
+        let a = [1.0, 1.0, 2.0, 2.0, 3.0, 3.0];
+        let b = [1.0, -1.0, 2.0, -2.0, 3.0, -3.0];
+        let difference = correlation_difference(Rows { data: &a, width: 2 }, Rows { data: &b, width: 2 });
+        approx::assert_relative_eq!(difference, 2.0, max_relative = 1e-12);
+    }
+
+    #[test]
+    fn a_shift_is_seen_from_all_sides() {
+        let a: Vec<f64> = (0..600).map(|i| f64::from(i) * 0.37 % 1.0).collect();
+        let b: Vec<f64> = a.iter().enumerate().map(|(i, x)| if i % 2 == 0 { x + 3.0 } else { *x }).collect();
+        // Along a direction at angle t to the shift it is 3 abs(cos t), on average 6 / pi.
+        let distance = sliced(Rows { data: &a, width: 2 }, Rows { data: &b, width: 2 });
+        assert!((distance - 6.0 / std::f64::consts::PI).abs() < 1e-3, "{distance}");
+    }
+}
