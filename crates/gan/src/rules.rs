@@ -48,14 +48,15 @@ impl Rules {
     }
 
     /// How many rows D sees of a batch of latents.
-    pub(crate) fn rows_of<T>(&self, place: &str, batch: View<'_, T>) -> nn::Result<usize> {
+    pub(crate) fn rows_of<T>(&self, place: &str, batch: View<'_, T>, load: Load) -> nn::Result<usize> {
+        let unit = self.packing * load.together.max(1);
         match batch.shape().first() {
-            Some(&rows) if rows > 0 && rows.is_multiple_of(self.packing) => Ok(rows / self.packing),
+            Some(&rows) if rows > 0 && rows.is_multiple_of(unit) => Ok(rows / self.packing),
             _ => Err(nn::Error::Shape {
                 place: place.to_owned(),
-                expected: match self.packing {
+                expected: match unit {
                     1 => "at least one row".to_owned(),
-                    packing => format!("a multiple of {packing} rows"),
+                    unit => format!("a multiple of {unit} rows, which belong together"),
                 },
                 found: batch.shape(),
             }),

@@ -94,7 +94,8 @@ impl<T: Scalar> Learner<T> {
             nn::clip_norm(self.network.parameters(), &mut self.gradients, most);
         }
         let optimizer = self.optimizer.at_rate(rate);
-        self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)
+        self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)?;
+        self.network.advance()
     }
 }
 
@@ -265,7 +266,7 @@ impl<T: Scalar> Trainer<T> {
         let Self { generator, discriminator, rules, shards, logits, .. } = self;
         let (g, d) = (&generator.network, &discriminator.network);
         let Rules { objective, penalty, packing, .. } = *rules;
-        let rows = rules.rows_of("discriminator step", latent)?;
+        let rows = rules.rows_of("discriminator step", latent, rules.load(g, d))?;
         let real = rules.packed("discriminator step", real, d, rows)?;
         let mixing = match mixing.filter(|_| penalty.wgan_gp > 0.0) {
             Some(mixing) if mixing.shape().len() == rows => Some(mixing.data()),
@@ -328,7 +329,7 @@ impl<T: Scalar> Trainer<T> {
         let combined = Combined { generator: &generator.network, discriminator: &discriminator.network };
         let d = combined.discriminator;
         let Rules { objective, packing, .. } = *rules;
-        let rows = rules.rows_of("generator step", latent)?;
+        let rows = rules.rows_of("generator step", latent, rules.load(combined.generator, d))?;
         let real = match (real, objective.is_relative()) {
             (Some(real), true) => Some(rules.packed("generator step", real, d, rows)?),
             (_, false) => None,

@@ -201,7 +201,7 @@ fn wrong_layers_are_named_by_number() {
         "layer = \"flaten\"",
         &format!(
             "line {list}: layer 4: unknown variant `flaten`, expected one of `dense`, `conv1d`, `activation`, \
-             `leaky_relu`, `reshape`, `flatten`, `lambda`, `sequential`"
+             `leaky_relu`, `reshape`, `flatten`, `lambda`, `minibatch_std`, `spectral_normalization`, `sequential`"
         ),
     );
     check(

@@ -188,7 +188,13 @@ fn run_optimizer(case: &Map<String, Value>, file: &Reader<'_>) -> Result<Outcome
     };
     let mut parameters = Vec::new();
     while let Ok(value) = file.any_tensor::<f64>(&format!("param0.{}", parameters.len())) {
-        parameters.push(Parameter { layer: parameters.len(), name: "kernel", value, trainable: true });
+        parameters.push(Parameter {
+            layer: parameters.len(),
+            name: "kernel",
+            value,
+            trainable: true,
+            learned: true,
+        });
     }
     let mut state = OptimizerState::new(&optimizer, &parameters);
     let mut error = 0.0;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use gan::{Objective, Penalty, Rules, StepScore, Trainer};
-use nn::layers::{Dense, Lambda};
+use nn::layers::{Dense, Lambda, LayerConfig, MinibatchStd, SpectralNormalization};
 use nn::{Activation, Layer, Network, Optimizer, Sgd};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -127,6 +127,60 @@ fn a_step_of_g_follows_the_gradient_of_its_loss() {
     }
 }
 
+/// D of layers whose rows or parameters depend on each other.
+fn coupled() -> Trainer<f64> {
+    let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let normalised = |units, activation| {
+        let inner = LayerConfig::Dense(Dense { activation, ..Dense::new(units) });
+        SpectralNormalization::new(inner).build()
+    };
+    let discriminator: Vec<Box<dyn Layer<f64>>> = vec![
+        normalised(4, Activation::Tanh),
+        Box::new(MinibatchStd { group: 3 }),
+        normalised(3, Activation::Silu),
+        dense(1, Activation::Linear),
+    ];
+    let generator = Network::new([LATENT], generator(), rng).unwrap();
+    let discriminator = Network::new([ROW], discriminator, rng).unwrap();
+    let sgd = Optimizer::Sgd(Sgd { learning_rate: 1.0, ..Sgd::default() });
+    let penalty = Penalty { r1: 0.2, r2: 0.4, wgan_gp: 1.5, ..Penalty::default() };
+    Trainer::new((generator, sgd), (discriminator, sgd), Rules { penalty, ..Rules::default() }).unwrap()
+}
+
+#[test]
+fn penalties_go_through_layers_that_couple_rows_or_weights() {
+    let mut stepped = coupled();
+    let before = stepped.discriminator().parameters().to_vec();
+    d_step(&mut stepped);
+    for (place, (before, after)) in before.iter().zip(stepped.discriminator().parameters()).enumerate() {
+        if !before.learned {
+            assert_ne!(before.value, after.value, "power iterations move u");
+            continue;
+        }
+        for index in 0..before.value.shape().len() {
+            let at = |offset: f64| {
+                let mut moved = coupled();
+                moved.networks_mut().1.parameters_mut()[place].value.data_mut()[index] += offset;
+                let score = d_step(&mut moved);
+                score.loss + score.penalty
+            };
+            let central = |h: f64| (at(h) - at(-h)) / (2.0 * h);
+            let numeric = (4.0 * central(5e-4) - central(1e-3)) / 3.0;
+            let gradient = before.value.data()[index] - after.value.data()[index];
+            let difference = (gradient - numeric).abs();
+            assert!(difference < 1e-8, "{} [{index}]: {gradient} {numeric}", before.key());
+        }
+    }
+    let (real, latent) = (random(ROW, 1), random(LATENT, 2));
+    let rows = |tensor: &Tensor<f64>| tensor.view().rows(0..4).unwrap().to_tensor();
+    let error =
+        stepped.discriminator_step(rows(&real).view(), rows(&latent).view(), None).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "discriminator step: expected a multiple of 3 rows, which belong together, found [4, 2]"
+    );
+}
+
 #[test]
 fn penalties_are_those_of_the_gradients_of_d() {
     // A linear D: its gradient is its kernel, at any point.
@@ -218,7 +272,10 @@ fn what_a_step_needs_is_asked_for() {
 
     let rules = Rules { packing: 4, ..Rules::default() };
     let error = trainer(rules).discriminator_step(real.view(), latent.view(), None).unwrap_err().to_string();
-    assert_eq!(error, "discriminator step: expected a multiple of 4 rows, found [6, 2]");
+    assert_eq!(
+        error,
+        "discriminator step: expected a multiple of 4 rows, which belong together, found [6, 2]"
+    );
 }
 
 #[test]

@@ -73,7 +73,8 @@ pub fn check_layer(
         result
     })?;
     let mut moved = parameters.to_vec();
-    for (place, gradient) in gradients.iter().enumerate() {
+    let learned = |place: &usize| parameters[*place].learned;
+    for (place, gradient) in gradients.iter().enumerate().filter(|(place, _)| learned(place)) {
         let tensor = parameter_name(layer, parameters, place);
         let of_parameter = check_tensor(&tensor, gradient, |index, step| {
             let value = parameters[place].value.data()[index];

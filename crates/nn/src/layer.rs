@@ -32,6 +32,21 @@ pub trait Layer<T: Scalar>: std::fmt::Debug + Send + Sync {
         0
     }
 
+    /// How many rows that follow each other have to be in the same pass, because they depend on each other; 1 where each
+    /// row goes its own way.
+    fn rows_together(&self) -> usize {
+        1
+    }
+
+    /// Improves what the layer keeps beside what is learned. Called after each step of an optimizer, with a workspace of
+    /// its own.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    fn advance(&self, _parameters: &mut [Parameter<T>], _workspace: &mut Workspace<T>) -> Result<()> {
+        Ok(())
+    }
+
     /// Computes `workspace.output` from the input.
     ///
     /// # Errors
@@ -127,9 +142,25 @@ pub struct ParameterSpec {
     pub shape: Shape,
     /// Where it starts.
     pub initializer: Initializer,
+    /// Whether optimizers may change it.
+    pub learned: bool,
 }
 
-/// Numbers that are learned.
+impl ParameterSpec {
+    /// A parameter that is learned.
+    #[must_use]
+    pub fn new(name: &'static str, shape: Shape, initializer: Initializer) -> Self {
+        Self { name, shape, initializer, learned: true }
+    }
+
+    /// The same, but kept by the layer itself: see [`Layer::advance`].
+    #[must_use]
+    pub fn kept(self) -> Self {
+        Self { learned: false, ..self }
+    }
+}
+
+/// Numbers that are learned, or kept by a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter<T> {
     /// Which layer it belongs to, counting, from 0, the layers that have parameters.
@@ -140,6 +171,8 @@ pub struct Parameter<T> {
     pub value: Tensor<T>,
     /// Whether optimizers change it. Read at every step; gradients flow through the layer either way.
     pub trainable: bool,
+    /// Whether it can be trainable; else the layer keeps it.
+    pub learned: bool,
 }
 
 impl<T> Parameter<T> {

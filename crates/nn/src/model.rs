@@ -99,6 +99,7 @@ impl<T: Scalar> Model<T> {
             return Err(Error::NotFinite { what: "the loss".to_owned(), value: score.loss });
         }
         self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)?;
+        self.network.advance()?;
         Ok(score)
     }
 

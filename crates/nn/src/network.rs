@@ -14,6 +14,8 @@ pub struct Network<T> {
     output: Shape,
     load: Load,
     parameters: Vec<Parameter<T>>,
+    /// What [`Network::advance`] works in.
+    advancing: Workspace<T>,
 }
 
 impl<T: Scalar> Network<T> {
@@ -35,9 +37,11 @@ impl<T: Scalar> Network<T> {
             layer,
             name: spec.name,
             value: spec.initializer.draw(spec.shape, rng),
-            trainable: true,
+            trainable: spec.learned,
+            learned: spec.learned,
         });
-        Ok(Self { parameters: parameters.collect(), layers, input, output, load })
+        let parameters = parameters.collect();
+        Ok(Self { parameters, layers, input, output, load, advancing: Workspace::default() })
     }
 
     /// The shape of one row of the input.
@@ -56,6 +60,14 @@ impl<T: Scalar> Network<T> {
     #[must_use]
     pub fn load(&self) -> Load {
         self.load
+    }
+
+    /// Lets the layers improve what they keep beside what is learned: to be called after each step of an optimizer.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    pub fn advance(&mut self) -> Result<()> {
+        self.layers.advance(&mut self.parameters, &mut self.advancing)
     }
 
     /// The layers, as one.
@@ -83,7 +95,7 @@ impl<T: Scalar> Network<T> {
 
     /// Sets whether the whole network learns.
     pub fn set_trainable(&mut self, trainable: bool) {
-        self.parameters.iter_mut().for_each(|parameter| parameter.trainable = trainable);
+        self.parameters.iter_mut().for_each(|parameter| parameter.trainable = trainable && parameter.learned);
     }
 
     /// Sets whether a layer learns, and, if it is a container, all layers inside. `path` leads to it: the
@@ -104,7 +116,8 @@ impl<T: Scalar> Network<T> {
             layer = child.as_ref();
         }
         let last = first + layer.parameter_count();
-        self.parameters[first..last].iter_mut().for_each(|parameter| parameter.trainable = trainable);
+        let own = self.parameters[first..last].iter_mut();
+        own.for_each(|parameter| parameter.trainable = trainable && parameter.learned);
         Ok(())
     }
 
@@ -249,10 +262,11 @@ impl<T: Scalar> Network<T> {
         for (number, layer) in layers.iter().enumerate() {
             let own = &self.parameters[*next..*next + layer.parameter_count()];
             let count: usize = own.iter().map(|parameter| parameter.value.shape().len()).sum();
+            let learned = own.iter().filter(|parameter| parameter.learned).count();
             let trainable = match own.iter().filter(|parameter| parameter.trainable).count() {
                 _ if own.is_empty() => "",
                 0 => "no",
-                n if n == own.len() => "yes",
+                n if n == learned => "yes",
                 _ => "partly",
             };
             let input = shape;
@@ -306,7 +320,8 @@ fn load_of<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result<Load
             let parameters = layer.parameters(shape)?.iter().map(|spec| spec.shape.len()).sum();
             // Each of a layer's parameters takes part once in each place of the output, whose last axis is features.
             let places = output.len() / output.last_dim().max(1);
-            Load { multiply_adds: places.saturating_mul(parameters), outputs: output.len(), parameters }
+            let multiply_adds = places.saturating_mul(parameters);
+            Load { multiply_adds, outputs: output.len(), parameters, together: layer.rows_together() }
         } else {
             load_of(layer.children(), shape)?
         });

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use tensor_ops::{Scalar, Tensor, for_each_shard, thread_count, thread_index, zip_in_place};
 
 use crate::Result;
+use crate::layers::least_common_multiple;
 
 /// Numbers that the layers put out for the rows of one shard: with their gradients they fill a second-level cache.
 const CACHED: usize = 1 << 17;
@@ -34,6 +35,10 @@ pub struct Load {
     pub outputs: usize,
     /// Numbers that are learned.
     pub parameters: usize,
+    /// How many rows that follow each other have to stay in one shard: see [`Layer::rows_together`].
+    ///
+    /// [`Layer::rows_together`]: crate::Layer::rows_together
+    pub together: usize,
 }
 
 impl Load {
@@ -44,7 +49,14 @@ impl Load {
             multiply_adds: self.multiply_adds.saturating_add(other.multiply_adds),
             outputs: self.outputs.saturating_add(other.outputs),
             parameters: self.parameters.saturating_add(other.parameters),
+            together: least_common_multiple(self.together, other.together),
         }
+    }
+
+    /// The row that a shard starts with.
+    fn cut(self, shard: usize, shards: usize, rows: usize) -> usize {
+        let together = self.together.max(1);
+        (shard * rows.div_ceil(together) / shards * together).min(rows)
     }
 
     /// How many shards a batch of so many rows is cut into.
@@ -54,7 +66,7 @@ impl Load {
         // An output costs about as much as eight multiply-adds: it is written, activated and read again.
         let work = self.multiply_adds.saturating_add(self.outputs.saturating_mul(8));
         let reuse = self.parameters.saturating_mul(REUSE + self.parameters / MORE_REUSE);
-        let most = by_rows(work, WORTHWHILE.max(reuse)).min(rows);
+        let most = by_rows(work, WORTHWHILE.max(reuse)).min(rows.div_ceil(self.together.max(1)));
         let wanted = by_rows(self.outputs, CACHED).max(SHARE);
         let multiple = if wanted > LANES { LANES } else { SHARE };
         wanted.next_multiple_of(multiple).min(most).max(1)
@@ -116,7 +128,7 @@ impl<T: Scalar, S: Default + Send, const N: usize> Shards<T, S, N> {
             let gradients = zeros_like(like, gradients);
             *outcome = with_state(states, |state| {
                 own.into_iter().try_fold([0.0; N], |sum, shard| {
-                    let own = shard * rows / shards..(shard + 1) * rows / shards;
+                    let own = load.cut(shard, shards, rows)..load.cut(shard + 1, shards, rows);
                     f(own, state, gradients).map(|numbers| plus(sum, numbers))
                 })
             });
@@ -158,7 +170,7 @@ mod tests {
     use super::*;
 
     /// The notebook's G and D together.
-    const NOTEBOOK: Load = Load { multiply_adds: 272_601, outputs: 10_501, parameters: 15_352 };
+    const NOTEBOOK: Load = Load { multiply_adds: 272_601, outputs: 10_501, parameters: 15_352, together: 1 };
 
     #[test]
     fn shards_grow_with_the_batch() {
@@ -168,9 +180,23 @@ mod tests {
 
     #[test]
     fn what_is_not_worth_it_stays_whole() {
-        let tiny = Load { multiply_adds: 100, outputs: 10, parameters: 100 };
-        let heavy = Load { multiply_adds: 1 << 24, outputs: 4096, parameters: 1 << 24 };
+        let tiny = Load { multiply_adds: 100, outputs: 10, parameters: 100, together: 1 };
+        let heavy = Load { multiply_adds: 1 << 24, outputs: 4096, parameters: 1 << 24, together: 1 };
         assert_eq!([tiny.shards(64), heavy.shards(64), Load::default().shards(0)], [1, 1, 1]);
+    }
+
+    #[test]
+    fn rows_that_belong_together_stay_together() {
+        let load = Load { together: 6, ..NOTEBOOK };
+        for rows in [6, 12, 66, 600] {
+            let shards = load.shards(rows);
+            let cuts: Vec<usize> = (0..=shards).map(|shard| load.cut(shard, shards, rows)).collect();
+            assert!(
+                cuts.iter().all(|cut| cut % 6 == 0) && cuts.windows(2).all(|pair| pair[0] < pair[1]),
+                "{cuts:?}"
+            );
+            assert_eq!((cuts[0], cuts[shards]), (0, rows));
+        }
     }
 
     #[test]

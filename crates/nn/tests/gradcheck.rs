@@ -10,7 +10,10 @@ use std::cell::Cell;
 use std::process::ExitCode;
 
 use nn::gradcheck::{Report, check_loss, check_network, check_tangents};
-use nn::layers::{ActivationLayer, Conv1D, Dense, Flatten, Lambda, LayerConfig, LeakyReLU, Padding, Reshape};
+use nn::layers::{
+    ActivationLayer, Conv1D, Dense, Flatten, Lambda, LayerConfig, LeakyReLU, MinibatchStd, Padding, Reshape,
+    SpectralNormalization,
+};
 use nn::{Activation, Loss, Network, Result, Shape, Tensor, Workspace};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -163,6 +166,8 @@ fn rows() -> Vec<(String, BoxedStrategy<Case>)> {
         ("leaky_relu layer", leaky_relu_layer()),
         ("reshape", reshape()),
         ("flatten", flatten()),
+        ("minibatch_std", minibatch_std()),
+        ("spectral_normalization", spectral_normalization()),
         ("lambda", lambda(select(EXPRESSIONS).prop_map(str::to_owned))),
         ("lambda, random expressions", lambda(expression())),
         ("sequential", sequential()),
@@ -264,6 +269,27 @@ fn leaky_relu_layer() -> BoxedStrategy<Case> {
             (row, vec![LayerConfig::LeakyRelu(LeakyReLU { negative_slope })])
         }),
     )
+}
+
+fn minibatch_std() -> BoxedStrategy<Case> {
+    let drawn = (sizes(1..=3), 2..6_usize);
+    stack(drawn.prop_map(|(row, group)| (row, vec![LayerConfig::MinibatchStd(MinibatchStd { group })])))
+}
+
+fn spectral_normalization() -> BoxedStrategy<Case> {
+    let dense = (sizes(1..=2), 1..6_usize, any_activation(), any::<bool>()).prop_map(
+        |(row, units, activation, use_bias)| {
+            (row, LayerConfig::Dense(Dense { activation, use_bias, ..Dense::new(units) }))
+        },
+    );
+    let conv1d = (3..7_usize, 1..4_usize, 1..4_usize, any_activation()).prop_map(
+        |(steps, channels, filters, activation)| {
+            (vec![steps, channels], LayerConfig::Conv1D(Conv1D { activation, ..Conv1D::new(filters, 3) }))
+        },
+    );
+    stack(prop_oneof![dense, conv1d].prop_map(|(row, inner)| {
+        (row, vec![LayerConfig::SpectralNormalization(SpectralNormalization::new(inner))])
+    }))
 }
 
 fn reshape() -> BoxedStrategy<Case> {

@@ -63,12 +63,12 @@ impl<T: Scalar> Session<T> {
     /// How real D takes rows to be: its logits, from where it cannot tell. Where the objective gives a logit no meaning by
     /// itself, that is the mean over `reference` rows.
     ///
-    /// Rows are in the data's units, one after the other. `None` where D sees several rows as one.
+    /// Rows are in the data's units, one after the other. `None` where what D says of a row depends on others.
     ///
     /// # Errors
     /// Where shapes do not fit.
     pub fn discriminator_logits(&self, rows: &[f64], reference: &[f64]) -> Result<Option<Vec<f64>>> {
-        if self.config.train.packing > 1 {
+        if self.config.train.packing > 1 || self.trainer.discriminator().load().together > 1 {
             return Ok(None);
         }
         let logits = self.logits(rows)?;

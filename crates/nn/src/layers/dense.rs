@@ -166,8 +166,8 @@ pub(super) fn linear_parameters(
     bias_initializer: Option<Initializer>,
 ) -> Vec<ParameterSpec> {
     let bias = Shape::from([kernel.last_dim()]);
-    let kernel = ParameterSpec { name: "kernel", shape: kernel, initializer };
-    let bias = bias_initializer.map(|initializer| ParameterSpec { name: "bias", shape: bias, initializer });
+    let kernel = ParameterSpec::new("kernel", kernel, initializer);
+    let bias = bias_initializer.map(|initializer| ParameterSpec::new("bias", bias, initializer));
     [kernel].into_iter().chain(bias).collect()
 }
 

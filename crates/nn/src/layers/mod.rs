@@ -6,16 +6,21 @@ mod dense;
 mod expression;
 mod lambda;
 mod lambda_tangents;
+mod minibatch_std;
 mod reshape;
 mod sequential;
+mod spectral_normalization;
 
 pub use activation::{ActivationLayer, LeakyReLU};
 pub use conv1d::{Conv1D, Padding};
 pub use dense::Dense;
 pub use expression::Expression;
 pub use lambda::Lambda;
+pub use minibatch_std::MinibatchStd;
 pub use reshape::{Flatten, Reshape};
 pub use sequential::Sequential;
+pub(crate) use sequential::least_common_multiple;
+pub use spectral_normalization::SpectralNormalization;
 
 use serde::{Deserialize, Serialize};
 use tensor_ops::Scalar;
@@ -42,6 +47,10 @@ pub enum LayerConfig {
     Flatten(Flatten),
     /// [`Lambda`].
     Lambda(Lambda),
+    /// [`MinibatchStd`].
+    MinibatchStd(MinibatchStd),
+    /// [`SpectralNormalization`].
+    SpectralNormalization(SpectralNormalization),
     /// Layers one after the other, as one.
     Sequential {
         /// The layers inside.
@@ -61,6 +70,8 @@ impl LayerConfig {
             Self::Reshape(layer) => Box::new(layer),
             Self::Flatten(layer) => Box::new(layer),
             Self::Lambda(layer) => Box::new(layer),
+            Self::MinibatchStd(layer) => Box::new(layer),
+            Self::SpectralNormalization(layer) => layer.build(),
             Self::Sequential { layers } => {
                 Box::new(Sequential::new(layers.iter().map(Self::build).collect()))
             }

@@ -50,6 +50,21 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
         Ok(specs)
     }
 
+    fn rows_together(&self) -> usize {
+        self.layers.iter().map(|layer| layer.rows_together()).fold(1, least_common_multiple)
+    }
+
+    fn advance(&self, parameters: &mut [Parameter<T>], workspace: &mut Workspace<T>) -> Result<()> {
+        workspace.children.resize_with(self.layers.len(), Workspace::default);
+        let mut rest = parameters;
+        for (layer, child) in self.layers.iter().zip(&mut workspace.children) {
+            let own;
+            (own, rest) = std::mem::take(&mut rest).split_at_mut(layer.parameter_count());
+            layer.advance(own, child)?;
+        }
+        Ok(())
+    }
+
     fn forward(
         &self,
         parameters: &[Parameter<T>],
@@ -184,4 +199,13 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
     fn children(&self) -> &[Box<dyn Layer<T>>] {
         &self.layers
     }
+}
+
+/// The least number that both divide.
+pub(crate) fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a.max(1), b.max(1));
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    (a.max(1) / x).saturating_mul(b.max(1))
 }
