@@ -25,6 +25,7 @@ fn main() {
         .nresamples(10_000)
         .configure_from_args();
     discriminator_steps(&mut criterion.benchmark_group("D step, samples"));
+    penalised_steps(&mut criterion.benchmark_group("D step with penalty, samples"));
     generator_steps(&mut criterion.benchmark_group("G step, samples"));
     let mut group = criterion.benchmark_group("epoch, samples");
     epochs(group.measurement_time(Duration::from_secs(6)));
@@ -56,6 +57,24 @@ fn discriminator_steps(group: &mut BenchmarkGroup<'_, WallTime>) {
         let latent = drawn(latent.distribution(), trainer.generator().input_shape(), batch);
         measure(group, batch, batch, || {
             trainer.discriminator_step(real.view(), latent.view(), None).expect("a step")
+        });
+    }
+}
+
+/// A D step without and with penalties, in turns: their cost is the ratio.
+fn penalised_steps(group: &mut BenchmarkGroup<'_, WallTime>) {
+    let penalties =
+        [("none", ""), ("r1", "r1=1.0"), ("r1 + r2", "r1=1.0,r2=1.0"), ("wgan_gp", "wgan_gp=1.0")];
+    for (name, settings) in penalties {
+        let batch = 64;
+        let text = preset("notebook").expect("the notebook preset");
+        let mut changes = vec![format!("train.batch={batch}"), "train.generator_steps=0".to_owned()];
+        changes.extend(settings.split(',').filter(|s| !s.is_empty()).map(|s| format!("penalty.{s}")));
+        let config = Config::parse(text, &changes);
+        let mut session: Session<f32> = config.and_then(Session::new).expect("a configuration that fits");
+        group.throughput(Throughput::Elements(batch as u64));
+        group.bench_function(BenchmarkId::new(name, batch), |bencher| {
+            bencher.iter(|| session.run_epoch().expect("a D step"));
         });
     }
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program reports by printing")]
 
 mod peers;
+mod reproduce;
 mod source;
 mod tidy;
 
@@ -31,7 +32,7 @@ struct Task {
 }
 
 /// Every command. `help` prints this table, and `tidy` compares the READMEs with it.
-const TASKS: [Task; 8] = [
+const TASKS: [Task; 9] = [
     Task {
         name: "train",
         args: "[ARGS]",
@@ -61,6 +62,12 @@ const TASKS: [Task; 8] = [
         args: "[ARGS]",
         about: "benchmarks (--peers: beside JAX, PyTorch and burn; --scaling; else as `cargo bench`)",
         run: bench,
+    },
+    Task {
+        name: "reproduce",
+        args: "[PRESETS]",
+        about: "train presets with all their seeds, check what they require",
+        run: reproduce,
     },
     Task { name: "tidy", args: "", about: "check what the compiler does not see", run: run_tidy },
     Task { name: "ci", args: "", about: "everything that must pass, cheapest first", run: ci },
@@ -165,6 +172,17 @@ fn bench(args: &[OsString]) -> Outcome {
             hand_over(command)
         }
     }
+}
+
+fn reproduce(args: &[OsString]) -> Outcome {
+    let names: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    reproduce::reproduce(&target()?, &names)
+}
+
+/// Where cargo builds.
+fn target() -> Result<PathBuf, String> {
+    let named = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    named.map_or_else(|| Ok(root()?.join("target")), Ok)
 }
 
 /// Lets `command` take the place of this process, as the last thing a task does.

@@ -41,6 +41,10 @@ pub(crate) fn evaluate(path: &Path, as_json: bool) -> Result<ExitCode, Failure> 
         let mut object = json!({ "epoch": result.epoch, "count": evaluation.count });
         if let Some(object) = object.as_object_mut() {
             object.extend(figures(evaluation));
+            let found = |name: &String| Some((name.clone(), json!(evaluation.get(name)?.shown())));
+            let found: serde_json::Map<_, _> = bounds.keys().filter_map(found).collect();
+            object.insert("required".to_owned(), json!(bounds));
+            object.insert("found".to_owned(), json!(found));
             object.insert("missed".to_owned(), json!(missed.iter().map(|(m, _)| m.name).collect::<Vec<_>>()));
         }
         print(&format!("{object}\n"))?;

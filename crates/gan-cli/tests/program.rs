@@ -288,7 +288,10 @@ fn bad_input_is_refused_before_anything_is_written() {
         &["train", "--set", "generator.layers.1.filters=0"],
         "generator: layer 1 (conv1d): filters: expected at least 1, found 0",
     );
-    refuse(folder, &["train", "--preset", "x"], "preset x: expected one of notebook, found no such preset");
+    let presets = succeed(folder, &["presets"]);
+    let names: Vec<&str> = presets.lines().filter_map(|line| line.split(' ').next()).collect();
+    let message = format!("preset x: expected one of {}, found no such preset", names.join(", "));
+    refuse(folder, &["train", "--preset", "x"], &message);
     refuse(folder, &["train", "--nonsense"], "unexpected argument '--nonsense' found; see `gan --help`");
     refuse(folder, &[], "expected a command, found none; `gan --help` lists them");
     fs::write(folder.join("bad.toml"), "[data]\nkind = \"normal\"\nmean = 4.0\nstdd = 1\n").unwrap();

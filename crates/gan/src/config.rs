@@ -13,11 +13,18 @@ use toml::{Table, Value};
 use crate::{Data, Error, Latent, Objective, Penalty, Result, Rules};
 
 /// The presets: name, what it is, and its TOML.
-pub const PRESETS: &[(&str, &str, &str)] = &[(
-    "notebook",
-    "uniform noise to N(4, 1.25), the classic first GAN",
-    include_str!("../presets/notebook.toml"),
-)];
+pub const PRESETS: &[(&str, &str, &str)] = &[
+    (
+        "notebook",
+        "uniform noise to N(4, 1.25), the classic first GAN",
+        include_str!("../presets/notebook.toml"),
+    ),
+    ("normal", "the same data, learned as exactly as can be told", include_str!("../presets/normal.toml")),
+    ("ring", "points around 8 modes on a circle", include_str!("../presets/ring.toml")),
+    ("mixture", "a mixture of two normal distributions", include_str!("../presets/mixture.toml")),
+    ("lognormal", "a log-normal distribution, with a long tail", include_str!("../presets/lognormal.toml")),
+    ("student-t", "Student's t with 3 degrees of freedom", include_str!("../presets/student-t.toml")),
+];
 
 /// The TOML of a preset.
 #[must_use]
@@ -290,7 +297,17 @@ impl Config {
         };
         let generator = network("generator", &self.generator)?;
         let discriminator = network("discriminator", &self.discriminator)?;
-        self.rules().check(generator.output_shape(), discriminator.input_shape())?;
+        let rules = self.rules();
+        rules.check(generator.output_shape(), discriminator.input_shape())?;
+        let together = rules.load(&generator, &discriminator).together.max(1) * rules.packing;
+        if !self.train.batch.is_multiple_of(together) {
+            let expected = format!("a multiple of {together}, the rows that the networks take together");
+            return Err(Error::Setting {
+                field: "train.batch",
+                expected,
+                found: self.train.batch.to_string(),
+            });
+        }
         let activation = discriminator.final_activation();
         let ends_well = matches!(activation, nn::Activation::Sigmoid | nn::Activation::Linear);
         if *discriminator.output_shape() != [1] || !ends_well {

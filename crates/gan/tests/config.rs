@@ -60,6 +60,42 @@ fn every_preset_makes_a_run() {
 }
 
 #[test]
+fn rules_out_of_range_are_refused() {
+    let refused = |setting: &str, message: &str| {
+        let config = parse(notebook(), &[setting]);
+        let error = config.and_then(Session::<f32>::new).unwrap_err().to_string();
+        assert_eq!(error, message);
+    };
+    refused("penalty.r1=-1.0", "penalty.r1: expected a number >= 0, found -1");
+    refused(
+        "objective.label_smoothing=1.0",
+        "objective.label_smoothing: expected a number from 0 to below 1, found 1",
+    );
+    refused("train.clip_norm=0.0", "train.clip_norm: expected a number > 0, found 0");
+    refused("train.ema_decay=1.0", "train.ema_decay: expected a number from 0 to below 1, found 1");
+    refused("train.packing=3", "train.batch: expected a multiple of train.packing, 3, found 1");
+    refused(
+        "train.packing=0",
+        "train.packing: expected at least 1, and 1 where rows have more than one axis, found 0",
+    );
+    refused("train.schedule.warm_up=2.0", "train: schedule: warm_up: expected a number from 0 to 1, found 2");
+    refused(
+        "discriminator.layers=[{ layer = \"minibatch_std\" }, { layer = \"dense\", units = 1 }]",
+        "train.batch: expected a multiple of 4, the rows that the networks take together, found 1",
+    );
+    let known = "mean, std, skewness, quantile_0.001, quantile_0.01, quantile_0.05, quantile_0.25, quantile_0.5, \
+                 quantile_0.75, quantile_0.95, quantile_0.99, quantile_0.999, ks, wasserstein_1, energy_distance";
+    refused(
+        "evaluate.require.fid=1.0",
+        &format!("evaluate.require: expected names of measures: {known}, found fid"),
+    );
+    refused(
+        "data={ kind = \"two_moons\", noise = 0.1 }",
+        "generator.layers: expected an output of 2 numbers, a row of the data, found [100]",
+    );
+}
+
+#[test]
 fn defaults_are_written_out() {
     let end = notebook().find("[objective]").unwrap();
     let text = parse(&notebook()[..end], &[]).unwrap().to_toml().unwrap();

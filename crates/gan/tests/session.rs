@@ -177,6 +177,46 @@ fn other_optimizers_and_normal_latents_go_on_too() {
     }
 }
 
+/// What else a run can carry: the average of G, schedules, random places between rows, real rows for G, and what layers
+/// keep.
+const EVERYTHING: &[&str] = &[
+    "objective.kind=relativistic_paired",
+    "penalty={ r1 = 0.1, wgan_gp = 0.2, schedule = { shape = \"linear\" } }",
+    "train.batch=8",
+    "train.packing=2",
+    "train.ema_decay=0.8",
+    "train.clip_norm=0.5",
+    "train.schedule={ shape = \"cosine\", warm_up = 0.3 }",
+    "discriminator.input=[8]",
+    r#"discriminator.layers=[
+        { layer = "spectral_normalization", inner = { layer = "dense", units = 8, activation = "tanh" } },
+        { layer = "minibatch_std" },
+        { layer = "dense", units = 1 }]"#,
+];
+
+#[test]
+fn a_run_with_everything_goes_on_from_any_epoch() {
+    for epoch in 0..=7 {
+        check_resume::<f32>(EVERYTHING, epoch, true);
+    }
+    let (_, bytes) = run::<f32>(EVERYTHING);
+    let file = Reader::new(&bytes).unwrap();
+    let average: Tensor<f32> = file.any_tensor("ema.generator.0.kernel").unwrap();
+    let generator: Tensor<f32> = file.any_tensor("generator.0.kernel").unwrap();
+    assert_ne!(average, generator);
+    assert_eq!(file.any_tensor::<f32>("discriminator.0.vector_u").unwrap().shape(), [8].into());
+}
+
+#[test]
+fn samples_come_from_the_average_of_g() {
+    let mut session = session::<f32>(EVERYTHING);
+    finish(&mut session);
+    let latent = Tensor::full([2, 3], 0.4);
+    let made = session.generate(&latent).unwrap();
+    assert_eq!(made, session.trainer().average().unwrap().predict(latent.view()).unwrap());
+    assert_ne!(made, session.trainer().generator().predict(latent.view()).unwrap());
+}
+
 /// A run may be made longer: only the number of epochs is new.
 #[test]
 fn a_finished_run_can_be_made_longer() {

@@ -83,7 +83,7 @@ pub(crate) struct Panels(pub(crate) Vec<Figure>);
 
 /// A logarithmic axis has labels at powers of ten alone: a smaller range would have one label or none. Over hundreds of
 /// powers plotters looks for labels for ever, so it gets none beyond 1e-12 and 1e12.
-const DECADES: f64 = 100.0;
+const DECADES: f64 = 30.0;
 
 /// The height of a row of panels.
 const ROW: u32 = 400;
@@ -134,6 +134,10 @@ impl Figure {
         if let Some(heat) = &self.heat {
             chart.draw_series(heat.cells())?;
         }
+        let (x_size, y_size) = (chart.x_range(), chart.y_range());
+        let (x_size, y_size) = (x_size.end - x_size.start, y_size.end - y_size.start);
+        // A sum of steps that should be 0 is not quite.
+        let label = |value: f64, size: f64| short(if value.abs() < 1e-9 * size { 0.0 } else { value });
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -142,8 +146,8 @@ impl Figure {
             .axis_style(pen(INK, 2))
             .x_labels(7)
             .y_labels(7)
-            .x_label_formatter(&|x| short(*x))
-            .y_label_formatter(&|y| short(*y))
+            .x_label_formatter(&|x| label(*x, x_size))
+            .y_label_formatter(&|y| label(*y, y_size))
             .label_style(text(layout.number))
             .axis_desc_style(text(layout.label))
             .x_desc(self.x_label)
