@@ -33,12 +33,12 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Draw the histogram of real, generated and input
+    /// Draw real beside generated samples, G and D, and the curves of the run
     Plot {
         /// The run's folder
         #[arg(value_name = "DIR")]
         run: PathBuf,
-        /// The picture, .svg or .png [default: plots/histogram.png in the run's folder]
+        /// Draw the main picture alone, into this file, .svg or .png [default: all pictures, into the run's plots]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
@@ -116,7 +116,7 @@ pub(crate) struct SampleArguments {
     /// Use these latents, an array [count, dim], rather than fresh ones
     #[arg(long, value_name = "FILE.npy", conflicts_with = "seed")]
     pub(crate) latent: Option<PathBuf>,
-    /// The file to write: .csv, .npy or, as a histogram, .png
+    /// The file to write: .csv, .npy or, as a picture, .png
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 }

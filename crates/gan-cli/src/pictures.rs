@@ -9,10 +9,11 @@
 //! | `points` | points in the plane: real and generated, over a map of D |
 //! | `curves` | losses, accuracy and measures over the run, with the floors |
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gan::{Comparison, Kind, RunDirectory, Session, Source, StageRecord};
-use tensor_ops::Scalar;
+use plotters::style::RGBColor;
+use tensor_ops::{Scalar, Tensor};
 
 use crate::plot::{BLUE, Figure, GREY, Heat, Histogram, Layer, Mark, Panels, Series, VERMILLION, save};
 
@@ -69,7 +70,7 @@ pub(crate) fn write_all<T: Scalar>(
 /// Writes the one picture that shows most: the histogram of numbers, points in the plane, or the distribution functions
 /// of columns.
 pub(crate) fn save_main<T: Scalar>(
-    path: &std::path::Path,
+    path: &Path,
     session: &Session<T>,
     result: &Comparison,
 ) -> gan::Result<()> {
@@ -91,17 +92,53 @@ pub(crate) fn save_main<T: Scalar>(
     }
 }
 
+/// Writes a picture of samples alone: a histogram of numbers, points in the plane, or the distribution functions of
+/// columns.
+pub(crate) fn save_samples(path: &Path, source: &Source, samples: &Tensor<f64>) -> gan::Result<()> {
+    let title = format!("{} samples", samples.shape()[0]);
+    let width = samples.shape().without_first().len().max(1);
+    match source {
+        Source::Numbers(_) => {
+            let series = [Series { name: "generated", values: samples.data() }];
+            save(path, &Histogram::new(&title, "value", &series))
+        }
+        Source::Points(_) | Source::Table(_) if width == 2 => {
+            let points = samples.data().chunks_exact(2).map(|row| (row[0], row[1])).collect();
+            let layers = vec![Layer { name: "generated", colour: VERMILLION, mark: Mark::Dots, points }];
+            save(path, &Figure { title, x_label: "x", y_label: "y", layers, ..Figure::default() })
+        }
+        Source::Points(_) | Source::Table(_) => {
+            let panel = |column: usize| Figure {
+                title: column_title(source, column),
+                x_label: "value",
+                y_label: "share up to x",
+                layers: vec![shares("generated", VERMILLION, samples.data(), column, width)],
+                ..Figure::default()
+            };
+            save(path, &Panels((0..width.min(COLUMNS)).map(panel).collect()))
+        }
+    }
+}
+
+/// The distribution function of one column of rows.
+fn shares(name: &'static str, colour: RGBColor, rows: &[f64], column: usize, width: usize) -> Layer {
+    let mut values: Vec<f64> = rows.iter().skip(column).step_by(width).copied().collect();
+    values.sort_unstable_by(f64::total_cmp);
+    // Without the outermost tails, which would squeeze all the rest together.
+    let last = values.len().saturating_sub(1) as f64;
+    let shares = (0..=POINTS).map(|i| 0.0005 + 0.999 * i as f64 / POINTS as f64);
+    let points = shares.filter_map(|p| Some((*values.get((p * last).round() as usize)?, p)));
+    Layer { name, colour, mark: Mark::Line, points: points.collect() }
+}
+
+/// The name of a column, or its number from 1.
+fn column_title(source: &Source, column: usize) -> String {
+    let name = source.header().and_then(|header| Some((*header.get(column)?).to_owned()));
+    name.unwrap_or_else(|| format!("column {}", column + 1))
+}
+
 /// The distribution functions of one column of real and generated rows.
 fn distribution(result: &Comparison, x_label: &'static str, column: usize, width: usize) -> Figure {
-    let curve = |name, colour, rows: &[f64]| {
-        let mut values: Vec<f64> = rows.iter().skip(column).step_by(width).copied().collect();
-        values.sort_unstable_by(f64::total_cmp);
-        // Without the outermost tails, which would squeeze all the rest together.
-        let last = values.len().saturating_sub(1) as f64;
-        let shares = (0..=POINTS).map(|i| 0.0005 + 0.999 * i as f64 / POINTS as f64);
-        let points = shares.filter_map(|p| Some((*values.get((p * last).round() as usize)?, p)));
-        Layer { name, colour, mark: Mark::Line, points: points.collect() }
-    };
     let ks = result.evaluation.value("ks");
     let title = match width {
         1 => format!("Epoch {}: distribution functions, KS {ks:.3}", result.epoch),
@@ -112,8 +149,8 @@ fn distribution(result: &Comparison, x_label: &'static str, column: usize, width
         x_label,
         y_label: "share up to x",
         layers: vec![
-            curve("real", BLUE, &result.real),
-            curve("generated", VERMILLION, result.generated.data()),
+            shares("real", BLUE, &result.real, column, width),
+            shares("generated", VERMILLION, result.generated.data(), column, width),
         ],
         ..Figure::default()
     }
@@ -122,10 +159,8 @@ fn distribution(result: &Comparison, x_label: &'static str, column: usize, width
 /// The distribution functions of the first columns of a table or of points.
 fn columns<T: Scalar>(session: &Session<T>, result: &Comparison) -> Panels {
     let width = result.generated.shape().without_first().len().max(1);
-    let header = session.source().header();
     let panel = |column: usize| {
-        let name = header.as_ref().and_then(|header| header.get(column));
-        let title = name.map_or_else(|| format!("column {}", column + 1), |name| (*name).to_owned());
+        let title = column_title(session.source(), column);
         Figure { title, ..distribution(result, "value", column, width) }
     };
     Panels((0..width.min(COLUMNS)).map(panel).collect())

@@ -61,7 +61,8 @@ impl Progress {
     pub(crate) fn stage(&self, result: &StageResult, record: &StageRecord, stages: u64) {
         let line = stage_line(record, stages);
         match (&self.bar, console_width()) {
-            (Some(bar), Some(width)) if width >= HISTOGRAM_WIDTH => {
+            // A histogram says something of single numbers alone.
+            (Some(bar), Some(width)) if width >= HISTOGRAM_WIDTH && record.measures.contains_key("ks") => {
                 let fits = line.chars().count() < width;
                 let line = if fits { line } else { line.replace("  D loss", "\nD loss") };
                 bar.set_message(format!("{line}\n\n{}", histogram(&result.comparison, width)));

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use gan::{Config, Precision, RunDirectory};
+use gan::{Config, Precision, RunDirectory, Source};
 use npyz::WriterBuilder;
 use tensor_ops::{Scalar, Shape, Tensor};
 
 use crate::arguments::SampleArguments;
 use crate::failure::Failure;
-use crate::plot::{Histogram, Series, ending, save};
+use crate::pictures::save_samples;
+use crate::plot::ending;
 use crate::tell;
 use crate::train::open_sampler;
 
@@ -48,7 +49,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
         }
         (None, count) => session.sample(count.unwrap_or_default(), seed).map_err(Failure::input)?,
     };
-    write_samples(&arguments.out, &samples, session.source().header()).map_err(Failure::running)?;
+    write_samples(&arguments.out, &samples, session.source()).map_err(Failure::running)?;
     let written = arguments.out.display();
     tell(&format!("{written}: {} samples of epoch {}", samples.shape()[0], session.epoch()));
     Ok(ExitCode::SUCCESS)
@@ -57,17 +58,12 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
 fn write_samples<T: Scalar + npyz::AutoSerialize>(
     path: &Path,
     samples: &Tensor<T>,
-    header: Option<Vec<&str>>,
+    source: &Source,
 ) -> gan::Result<()> {
     match ending(path).as_str() {
-        "csv" => gan::write_atomically(path, &csv(header, samples)),
+        "csv" => gan::write_atomically(path, &csv(source.header(), samples)),
         "npy" => gan::write_atomically(path, &npy(path, samples)?),
-        _ => {
-            let values: Vec<f64> = samples.data().iter().map(|x| x.as_f64()).collect();
-            let title = format!("{} samples", samples.shape()[0]);
-            let series = [Series { name: "generated", values: &values }];
-            save(path, &Histogram::new(&title, "value", &series))
-        }
+        _ => save_samples(path, source, &samples.cast()),
     }
 }
 

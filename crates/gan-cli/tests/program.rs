@@ -66,9 +66,14 @@ fn a_run_leaves_what_it_promises() {
     ] {
         assert!(records.iter().all(|record| record[key].as_f64().is_some_and(f64::is_finite)), "{key}");
     }
-    for file in
-        ["plots/histogram.png", "plots/histogram.svg", "plots/stage-0002.png", "samples/stage-0003.csv"]
-    {
+    for file in [
+        "plots/histogram.png",
+        "plots/distribution.svg",
+        "plots/generator.png",
+        "plots/curves.svg",
+        "plots/stage-0002.png",
+        "samples/stage-0003.csv",
+    ] {
         assert!(folder.join("run").join(file).is_file(), "{file}");
     }
     let rows = fs::read_to_string(folder.join("run/samples/stage-0001.csv")).unwrap();
@@ -144,6 +149,11 @@ fn a_table_is_learned_and_sampled_with_its_header() {
     assert_eq!(heights.len(), 30);
     // In the table's units: 150 to 189, mean 169.5, standard deviation 11.5.
     assert!(heights.iter().all(|height| (100.0..240.0).contains(height)), "{samples}");
+    succeed(folder, &["sample", "run", "--count", "30", "--out", "samples.png"]);
+    assert!(fs::read(folder.join("samples.png")).unwrap().starts_with(b"\x89PNG"));
+    for picture in ["points", "distribution", "curves"] {
+        assert!(folder.join(format!("run/plots/{picture}.svg")).is_file(), "{picture}");
+    }
     let output = gan(folder, &["evaluate", "run"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: data.csv: cannot read"));
