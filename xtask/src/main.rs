@@ -185,6 +185,18 @@ fn target() -> Result<PathBuf, String> {
     named.map_or_else(|| Ok(root()?.join("target")), Ok)
 }
 
+/// Runs `command` to its end, and says that `task` does so.
+fn run(task: &str, command: &mut Command) -> Result<(), String> {
+    let is_cargo = path::Path::new(command.get_program()).file_stem().is_some_and(|name| name == "cargo");
+    let line = if is_cargo { shown(command) } else { format!("{command:?}") };
+    eprintln!("{task}: {line}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{line}`: {status}")),
+        Err(error) => Err(not_started(&line, &error)),
+    }
+}
+
 /// Lets `command` take the place of this process, as the last thing a task does.
 ///
 /// Ctrl-C sends SIGINT to every process of the terminal's group. If this process only waited, it

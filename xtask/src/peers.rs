@@ -4,7 +4,6 @@
 //! turns within the same minutes. The Python ones live in an environment of their own below the target folder, burn in a
 //! package of its own.
 
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use crate::{Outcome, cargo, not_started, shown};
+use crate::{Outcome, cargo, not_started, run, target};
 
 /// The notebook's batch, and two that fill a machine.
 const BATCHES: [usize; 3] = [1, 64, 1024];
@@ -143,20 +142,20 @@ impl Programs {
     /// Builds and installs what the peers need; where that has been done before, this takes a moment.
     fn prepare(root: &Path) -> Result<Self, String> {
         let folder = root.join("benches/peers");
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = target()?;
         let threads = available_parallelism().map_or(1, usize::from);
         let home = target.join("peers");
         let python = home.join("bin/python");
-        run(&mut cargo(&["build", "--release", "--package", "benches", "--examples", "--locked"]))?;
+        run("peers", &mut cargo(&["build", "--release", "--package", "benches", "--examples", "--locked"]))?;
         let manifest = folder.join("burn/Cargo.toml");
         let mut burn = cargo(&["build", "--release", "--locked", "--manifest-path"]);
-        run(burn.arg(manifest).arg("--target-dir").arg(target.join("peer-burn")))?;
+        run("peers", burn.arg(manifest).arg("--target-dir").arg(target.join("peer-burn")))?;
         let (wanted, installed) = (folder.join("requirements.txt"), home.join("installed.txt"));
         let list = fs::read(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
         if fs::read(&installed).ok().as_ref() != Some(&list) {
-            run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+            run("peers", Command::new("python3").args(["-m", "venv"]).arg(&home))?;
             let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-            run(Command::new(&python).args(install).arg(&wanted))?;
+            run("peers", Command::new(&python).args(install).arg(&wanted))?;
             fs::write(&installed, list).map_err(|error| format!("{}: {error}", installed.display()))?;
         }
         Ok(Self { folder, target, python, threads })
@@ -186,18 +185,7 @@ impl Programs {
     }
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
-    let is_cargo = Path::new(command.get_program()).file_stem().is_some_and(|name| name == "cargo");
-    let line = if is_cargo { shown(command) } else { format!("{command:?}") };
-    eprintln!("peers: {line}");
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{line}`: {status}")),
-        Err(error) => Err(not_started(&line, &error)),
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
@@ -283,7 +271,10 @@ pub(crate) fn scale(root: &Path) -> Outcome {
     let table = programs.target.join("scaling.csv");
     fs::write(&table, lines).map_err(|error| format!("{}: {error}", table.display()))?;
     let picture = programs.target.join("scaling.svg");
-    run(Command::new(programs.target.join("release/examples/plot_scaling")).args([&table, &picture]))?;
+    run(
+        "peers",
+        Command::new(programs.target.join("release/examples/plot_scaling")).args([&table, &picture]),
+    )?;
     println!("\n{}", picture.display());
     Ok(0)
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::{Outcome, cargo, not_started, shown};
+use crate::peers::median;
+use crate::{Outcome, cargo, not_started, run};
 
 /// The presets, each with how many seeds from 0.
 const PRESETS: [(&str, u64); 5] =
@@ -37,7 +38,7 @@ pub(crate) fn reproduce(target: &Path, names: &[String]) -> Outcome {
         let known: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
         return Err(format!("reproduce: expected presets of {}, found `{unknown}`", known.join(", ")));
     }
-    run(&mut cargo(&["build", "--release", "--package", "gan-cli", "--locked"]))?;
+    run("reproduce", &mut cargo(&["build", "--release", "--package", "gan-cli", "--locked"]))?;
     let program = target.join("release").join("gan");
     let folder = target.join("reproduce");
     let mut table = "| preset | seeds that meet it | required | worst | median | slowest run |\n\
@@ -59,13 +60,6 @@ pub(crate) fn reproduce(target: &Path, names: &[String]) -> Outcome {
     fs::write(&path, &table).map_err(|error| format!("{}: {error}", path.display()))?;
     println!("\n{table}\n{}", path.display());
     Ok(u8::from(!all_met))
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let line = shown(command);
-    println!("reproduce: {line}");
-    let status = command.status().map_err(|error| not_started(&line, &error))?;
-    if status.success() { Ok(()) } else { Err(format!("reproduce: {line}: {status}")) }
 }
 
 impl Runs {
@@ -113,10 +107,7 @@ impl Runs {
         let required =
             cells(&|b| format!("{} {} {}", b.name, if b.is_score() { ">=" } else { "<=" }, b.value));
         let worst = cells(&|b| format!("{:.4}", b.sorted().last().copied().unwrap_or(f64::NAN)));
-        let median = cells(&|b| {
-            let sorted = b.sorted();
-            format!("{:.4}", sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN))
-        });
+        let median = cells(&|b| format!("{:.4}", median(&b.found)));
         let slowest = self.seconds.iter().copied().fold(0.0, f64::max);
         format!(
             "| `{preset}` | {} of {seeds} | {required} | {worst} | {median} | {slowest:.1} s |\n",

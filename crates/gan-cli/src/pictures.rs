@@ -15,7 +15,9 @@ use gan::{Comparison, Kind, RunDirectory, Session, Source, StageRecord};
 use plotters::style::RGBColor;
 use tensor_ops::{Scalar, Tensor};
 
-use crate::plot::{BLUE, Figure, GREY, Heat, Histogram, Layer, Mark, Panels, Series, VERMILLION, save};
+use crate::plot::{
+    BLUE, Figure, GREY, Heat, Histogram, Layer, Mark, Panels, Picture, Series, VERMILLION, save,
+};
 
 /// Points along a curve.
 const POINTS: usize = 400;
@@ -34,43 +36,50 @@ pub(crate) fn write_all<T: Scalar>(
     records: &[StageRecord],
 ) -> gan::Result<Vec<PathBuf>> {
     let mut written = Vec::new();
-    for ending in ["png", "svg"] {
-        let mut put = |name: &str| -> gan::Result<PathBuf> {
-            let path = run.file_in("plots", &format!("{name}.{ending}"))?;
-            written.push(path.clone());
-            Ok(path)
-        };
-        match session.source() {
-            Source::Numbers(_) => {
-                save_main(&put("histogram")?, session, result)?;
-                save(&put("distribution")?, &distribution(result, "value", 0, 1))?;
-                if let Some(figure) = generator(session)? {
-                    save(&put("generator")?, &figure)?;
-                }
-                if let Some(figure) = discriminator(session, result)? {
-                    save(&put("discriminator")?, &figure)?;
-                }
+    let mut places = |name: &str| -> gan::Result<Vec<PathBuf>> {
+        let paths = paths(run, name)?;
+        written.extend(paths.clone());
+        Ok(paths)
+    };
+    match session.source() {
+        Source::Numbers(_) => {
+            save_main(&places("histogram")?, session, result)?;
+            save_all(&places("distribution")?, &distribution(result, "value", 0, 1))?;
+            if let Some(figure) = generator(session)? {
+                save_all(&places("generator")?, &figure)?;
             }
-            Source::Points(_) | Source::Table(_) => {
-                if let Some(figure) = points(session, result)? {
-                    save(&put("points")?, &figure)?;
-                }
-                if let Source::Table(_) = session.source() {
-                    save(&put("distribution")?, &columns(session, result))?;
-                }
+            if let Some(figure) = discriminator(session, result)? {
+                save_all(&places("discriminator")?, &figure)?;
             }
         }
-        if records.len() > 1 {
-            save(&put("curves")?, &curves(result, records))?;
+        Source::Points(_) | Source::Table(_) => {
+            if let Some(figure) = points(session, result)? {
+                save_all(&places("points")?, &figure)?;
+            }
+            if let Source::Table(_) = session.source() {
+                save_all(&places("distribution")?, &columns(session, result))?;
+            }
         }
     }
+    if records.len() > 1 {
+        save_all(&places("curves")?, &curves(result, records))?;
+    }
     Ok(written)
+}
+
+/// Where a run keeps a picture, as PNG and SVG.
+pub(crate) fn paths(run: &RunDirectory, name: &str) -> gan::Result<Vec<PathBuf>> {
+    ["png", "svg"].iter().map(|ending| run.file_in("plots", &format!("{name}.{ending}"))).collect()
+}
+
+fn save_all(paths: &[PathBuf], picture: &impl Picture) -> gan::Result<()> {
+    paths.iter().try_for_each(|path| save(path, picture))
 }
 
 /// Writes the one picture that shows most: the histogram of numbers, points in the plane, or the distribution functions
 /// of columns.
 pub(crate) fn save_main<T: Scalar>(
-    path: &Path,
+    paths: &[PathBuf],
     session: &Session<T>,
     result: &Comparison,
 ) -> gan::Result<()> {
@@ -83,11 +92,11 @@ pub(crate) fn save_main<T: Scalar>(
                 Series { name: "generated", values: result.generated.data() },
                 Series { name: "input", values: &result.latent },
             ];
-            save(path, &Histogram::new(&title, "value", &series))
+            save_all(paths, &Histogram::new(&title, "value", &series))
         }
         Source::Points(_) | Source::Table(_) => match points(session, result)? {
-            Some(figure) => save(path, &figure),
-            None => save(path, &columns(session, result)),
+            Some(figure) => save_all(paths, &figure),
+            None => save_all(paths, &columns(session, result)),
         },
     }
 }

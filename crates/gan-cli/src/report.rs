@@ -114,8 +114,9 @@ fn draw<T: Scalar>(run: &RunDirectory, config: Config, out: Option<PathBuf>) -> 
     let (session, result) = compare::<T>(run, config)?;
     let written = match out {
         Some(out) => {
-            save_main(&out, &session, &result).map_err(Failure::running)?;
-            vec![out]
+            let written = vec![out];
+            save_main(&written, &session, &result).map_err(Failure::running)?;
+            written
         }
         None => {
             let records = run.records().map_err(Failure::input)?;

@@ -10,7 +10,7 @@ use tensor_ops::{Scalar, with_threads};
 
 use crate::arguments::{ResumeArguments, Running, TrainArguments, interrupted};
 use crate::failure::Failure;
-use crate::pictures::{save_main, write_all};
+use crate::pictures::{paths, save_main, write_all};
 use crate::progress::{Progress, spoken};
 use crate::sample::csv;
 use crate::{print, tell};
@@ -185,10 +185,7 @@ impl<T: Scalar> Journey<T> {
         let output = &self.session.config().output;
         let stage = format!("stage-{:04}", result.stage);
         if output.stage_plots {
-            for ending in ["png", "svg"] {
-                let path = self.run.file_in("plots", &format!("{stage}.{ending}"))?;
-                save_main(&path, &self.session, &result.comparison)?;
-            }
+            save_main(&paths(&self.run, &stage)?, &self.session, &result.comparison)?;
         }
         if output.stage_samples {
             let path = self.run.file_in("samples", &format!("{stage}.csv"))?;

@@ -299,7 +299,7 @@ impl Config {
         let discriminator = network("discriminator", &self.discriminator)?;
         let rules = self.rules();
         rules.check(generator.output_shape(), discriminator.input_shape())?;
-        let together = rules.load(&generator, &discriminator).together.max(1) * rules.packing;
+        let together = rules.together(rules.load(&generator, &discriminator));
         if !self.train.batch.is_multiple_of(together) {
             let expected = format!("a multiple of {together}, the rows that the networks take together");
             return Err(Error::Setting {

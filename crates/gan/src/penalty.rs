@@ -12,10 +12,11 @@
 //! and v g is how much D changes as x moves along v. So x is moved along v, and the tangent of D's backward pass is what
 //! is added to the gradients: two passes more, forwards and backwards.
 
-use nn::{Activation, Dual, Network, Schedule, Wanted, Workspace};
+use nn::{Dual, Network, Schedule, Wanted, Workspace};
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Tensor, View};
 
+use crate::trainer::leaves_sigmoid_off;
 use crate::{Error, Result};
 
 /// The weights of the penalties, each at least 0; 0 leaves it out.
@@ -75,7 +76,7 @@ impl Penalty {
             return Err(nn::Error::Shape { place: "penalty".to_owned(), expected, found: fake.shape() });
         }
         let mut pass = PenaltyPass::default();
-        pass.workspace.logits = discriminator.final_activation() == Activation::Sigmoid;
+        pass.workspace.logits = leaves_sigmoid_off(discriminator);
         self.add(discriminator, [real, fake], mixing.data(), rows, gradients, &mut pass)
     }
 

@@ -47,9 +47,14 @@ impl Rules {
         }
     }
 
+    /// How many rows of a batch the networks take together: those that D sees as one, and those that depend on each other.
+    pub(crate) fn together(&self, load: Load) -> usize {
+        self.packing * load.together.max(1)
+    }
+
     /// How many rows D sees of a batch of latents.
     pub(crate) fn rows_of<T>(&self, place: &str, batch: View<'_, T>, load: Load) -> nn::Result<usize> {
-        let unit = self.packing * load.together.max(1);
+        let unit = self.together(load);
         match batch.shape().first() {
             Some(&rows) if rows > 0 && rows.is_multiple_of(unit) => Ok(rows / self.packing),
             _ => Err(nn::Error::Shape {

@@ -1,6 +1,6 @@
 //! D, G and GD, and the steps in which they learn.
 
-use nn::{Loss, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace};
+use nn::{Activation, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace};
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
 use crate::penalty::{PenaltyPass, Punished};
@@ -143,7 +143,7 @@ impl<T: Scalar> Trainer<T> {
         generator.1.check().map_err(Error::network("optimizer.generator"))?;
         discriminator.1.check().map_err(Error::network("optimizer.discriminator"))?;
         rules.check(generator.0.output_shape(), discriminator.0.input_shape())?;
-        let (_, logits) = Loss::BINARY_CROSSENTROPY.fused_with(discriminator.0.final_activation());
+        let logits = leaves_sigmoid_off(&discriminator.0);
         Ok(Self {
             generator: Learner::new(generator.0, generator.1),
             discriminator: Learner::new(discriminator.0, discriminator.1),
@@ -266,7 +266,8 @@ impl<T: Scalar> Trainer<T> {
         let Self { generator, discriminator, rules, shards, logits, .. } = self;
         let (g, d) = (&generator.network, &discriminator.network);
         let Rules { objective, penalty, packing, .. } = *rules;
-        let rows = rules.rows_of("discriminator step", latent, rules.load(g, d))?;
+        let load = rules.load(g, d);
+        let rows = rules.rows_of("discriminator step", latent, load)?;
         let real = rules.packed("discriminator step", real, d, rows)?;
         let mixing = match mixing.filter(|_| penalty.wgan_gp > 0.0) {
             Some(mixing) if mixing.shape().len() == rows => Some(mixing.data()),
@@ -277,7 +278,6 @@ impl<T: Scalar> Trainer<T> {
                 return Err(nn::Error::Shape { place: "discriminator step".to_owned(), expected, found });
             }
         };
-        let load = rules.load(g, d);
         let sums = shards.run(load, rows, &mut discriminator.gradients, |range, pass, gradients| {
             let count = range.len();
             let real = real.rows(range.clone())?;
@@ -329,7 +329,8 @@ impl<T: Scalar> Trainer<T> {
         let combined = Combined { generator: &generator.network, discriminator: &discriminator.network };
         let d = combined.discriminator;
         let Rules { objective, packing, .. } = *rules;
-        let rows = rules.rows_of("generator step", latent, rules.load(combined.generator, d))?;
+        let load = rules.load(combined.generator, d);
+        let rows = rules.rows_of("generator step", latent, load)?;
         let real = match (real, objective.is_relative()) {
             (Some(real), true) => Some(rules.packed("generator step", real, d, rows)?),
             (_, false) => None,
@@ -340,7 +341,6 @@ impl<T: Scalar> Trainer<T> {
                 return Err(nn::Error::Shape { place, expected: expected.to_owned(), found });
             }
         };
-        let load = rules.load(combined.generator, d);
         let sums = shards.run(load, rows, &mut generator.gradients, |range, pass, gradients| {
             let latent = latent.rows(range.start * packing..range.end * packing)?;
             let Pass { generator, discriminator, real: real_pass, grad_output, .. } = pass;
@@ -360,6 +360,11 @@ impl<T: Scalar> Trainer<T> {
         average.as_mut().map_or(Ok(()), |average| average.follow(&generator.network))?;
         Ok(score)
     }
+}
+
+/// Whether D's last activation is a sigmoid, which objectives and penalties, defined on logits, leave off.
+pub(crate) fn leaves_sigmoid_off<T: Scalar>(discriminator: &Network<T>) -> bool {
+    discriminator.final_activation() == Activation::Sigmoid
 }
 
 impl StepScore {

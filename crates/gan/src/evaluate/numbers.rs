@@ -106,15 +106,15 @@ pub(super) fn sorted(values: &[f64]) -> Vec<f64> {
 }
 
 /// The difference of two empirical distribution functions, between all their steps.
-struct Steps {
-    largest: f64,
-    area: f64,
+pub(super) struct Steps {
+    pub(super) largest: f64,
+    pub(super) area: f64,
     area_of_squares: f64,
 }
 
 impl Steps {
     /// Of sorted samples. All NaN where one is empty, or has a NaN.
-    fn between(a: &[f64], b: &[f64]) -> Self {
+    pub(super) fn between(a: &[f64], b: &[f64]) -> Self {
         let nothing = if a.is_empty() || b.is_empty() { f64::NAN } else { 0.0 };
         let mut steps = Self { largest: nothing, area: nothing, area_of_squares: nothing };
         let (mut i, mut j) = (0, 0);

@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tensor_ops::{Tensor, View, for_each_shard};
 
-use super::numbers::{ks_two_sample, mean_std, quantile, sorted, wasserstein_1};
+use super::numbers::{Steps, mean_std, quantile, sorted, wasserstein_1};
 use super::{Kind, Value};
 use crate::data::normal;
 
@@ -32,8 +32,9 @@ pub(super) fn measure(real: &[f64], generated: &[f64], width: usize) -> Vec<Valu
     let (a, b) = (Rows { data: real, width }, Rows { data: generated, width });
     let (first_a, first_b) = (a.first(PAIRED), b.first(PAIRED));
     let neighbours = Neighbours::new(first_a, first_b);
-    let column =
-        |f: fn(&[f64], &[f64]) -> f64| (0..width).map(|i| f(&a.column(i), &b.column(i))).fold(0.0, f64::max);
+    let columns: Vec<Steps> =
+        (0..width).map(|i| Steps::between(&sorted(&a.column(i)), &sorted(&b.column(i)))).collect();
+    let largest = |of: fn(&Steps) -> f64| columns.iter().map(of).fold(0.0, f64::max);
     let distance = |name, value| Value { name, kind: Kind::Distance, value };
     let score = |name, value| Value { name, kind: Kind::Score, value };
     vec![
@@ -43,8 +44,8 @@ pub(super) fn measure(real: &[f64], generated: &[f64], width: usize) -> Vec<Valu
         score("recall", neighbours.recall),
         score("density", neighbours.density),
         score("coverage", neighbours.coverage),
-        distance("column_ks", column(ks_two_sample)),
-        distance("column_wasserstein_1", column(wasserstein_1)),
+        distance("column_ks", largest(|steps| steps.largest)),
+        distance("column_wasserstein_1", largest(|steps| steps.area)),
         distance("correlation_difference", correlation_difference(a, b)),
     ]
 }

@@ -1,9 +1,10 @@
 //! G and D as functions that can be drawn.
 
-use nn::{Activation, Workspace};
+use nn::Workspace;
 use tensor_ops::{Scalar, Tensor};
 
 use super::{SAMPLE_ROWS, Session};
+use crate::trainer::leaves_sigmoid_off;
 use crate::{Distribution, Error, Objective, Result, Source};
 
 impl<T: Scalar> Session<T> {
@@ -88,10 +89,7 @@ impl<T: Scalar> Session<T> {
         let discriminator = self.trainer.discriminator();
         let mut rows = rows.to_vec();
         self.source.standardise(&mut rows);
-        let mut workspace = Workspace {
-            logits: discriminator.final_activation() == Activation::Sigmoid,
-            ..Workspace::default()
-        };
+        let mut workspace = Workspace { logits: leaves_sigmoid_off(discriminator), ..Workspace::default() };
         let width = discriminator.input_shape().len();
         let mut logits = Vec::new();
         for part in rows.chunks(SAMPLE_ROWS * width) {
