@@ -86,7 +86,20 @@ impl<T: Scalar> Kernel<T> for Panel<'_, T> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<T>>(self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.columns::<L>(L::halves_pay()) }
+    }
+}
+
+impl<T: Scalar> Panel<'_, T> {
+    /// All columns; a rest that is short enough in a register of half the width, if `halves` says so.
+    ///
+    /// # Safety
+    /// As [`Panel::multiply`].
+    #[inline(always)]
+    unsafe fn columns<L: Lanes<T>>(&self, halves: bool) {
         let (tile, columns) = (L::COUNT * L::COLUMNS, self.size.columns);
+        let halves = halves && L::Half::COUNT < L::COUNT;
         let mut first = 0;
         while first < columns {
             let width = tile.min(columns - first);
@@ -94,7 +107,7 @@ impl<T: Scalar> Kernel<T> for Panel<'_, T> {
             let rest = width - (full - 1) * L::COUNT;
             // SAFETY: the columns from `first` on, `width` of them, lie within the panel.
             unsafe {
-                if L::Half::COUNT < L::COUNT && rest <= L::Half::COUNT {
+                if halves && rest <= L::Half::COUNT {
                     match full {
                         1 => self.rows::<L, 0, true>(first, rest),
                         2 => self.rows::<L, 1, true>(first, rest),
@@ -113,9 +126,7 @@ impl<T: Scalar> Kernel<T> for Panel<'_, T> {
             first += width;
         }
     }
-}
 
-impl<T: Scalar> Panel<'_, T> {
     /// All rows of the columns from `first` on: `C` whole registers, the last of them holding `rest` numbers, or, with
     /// `H`, one of half the width after them that does.
     ///
@@ -330,6 +341,12 @@ mod tests {
 
     /// The product of one size and start with one kind of lanes.
     fn product<T: Scalar, L: Lanes<T>>(size: Size, start: usize) -> Vec<T> {
+        let [whole, halved] = [false, true].map(|halves| product_with::<T, L>(size, start, halves));
+        assert_eq!(whole, halved);
+        whole
+    }
+
+    fn product_with<T: Scalar, L: Lanes<T>>(size: Size, start: usize, halves: bool) -> Vec<T> {
         let Size { rows, inner, columns } = size;
         let (lhs, rhs, row) = (numbers(rows * inner), numbers(inner * columns), numbers(columns));
         let start = [Start::Zero, Start::Row(&row), Start::Output][start];
@@ -344,7 +361,7 @@ mod tests {
             stride: columns,
         };
         // SAFETY: the output has as many numbers, and callers have asked for the instructions.
-        unsafe { panel.run::<L>() };
+        unsafe { panel.columns::<L>(halves) };
         output
     }
 
