@@ -2,6 +2,7 @@
 //!
 //! * [`Tensor`] owns numbers in row-major order, [`View`] borrows them; both carry a [`Shape`].
 //! * [`matmul`], [`matmul_then`], [`add_matmul_tn`] and [`matmul_nt`] are matrix products into a buffer of the caller's.
+//! * [`Convolution`] multiplies patches of images.
 //! * [`sum_axis`], [`map`] and [`zip`] reduce and transform.
 //!
 //! Large operations are shared among the threads of [`with_threads`]. How an operation is cut into pieces
@@ -19,6 +20,7 @@
 //! # Ok::<(), tensor_ops::Error>(())
 //! ```
 
+mod conv;
 mod eigen;
 mod elementwise;
 mod error;
@@ -34,6 +36,7 @@ mod shape;
 mod team;
 mod tensor;
 
+pub use conv::Convolution;
 pub use eigen::symmetric_eigen;
 pub use elementwise::{map, map_in_place, map_slice, update, zip, zip_in_place};
 pub use error::{Error, Result};

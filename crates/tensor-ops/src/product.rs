@@ -320,11 +320,11 @@ impl<'a, T: Scalar> Product<'a, T> {
 }
 
 /// `packed[k width + j] = lines[j line + k]`, eight lines at a time.
-struct Transpose<'a, T> {
-    lines: &'a [T],
-    line: usize,
-    packed: &'a mut [T],
-    width: usize,
+pub(crate) struct Transpose<'a, T> {
+    pub(crate) lines: &'a [T],
+    pub(crate) line: usize,
+    pub(crate) packed: &'a mut [T],
+    pub(crate) width: usize,
 }
 
 impl<T: Scalar> Kernel<T> for Transpose<'_, T> {

@@ -1,0 +1,608 @@
+//! Convolutions over images, as products of patches with a kernel.
+//!
+//! A patch is what the kernel sees of the image from one place. Patches are copied together for a block of places at a
+//! time, never for a whole batch, and multiplied while they are in the cache. The transposed convolution works the same
+//! way, on patches of its own: with stride s, the pixels (y, x) of equal (y mod s, x mod s) see a part of the kernel that
+//! is the same for all of them, so each such phase is a convolution of stride 1.
+
+#![allow(unsafe_code, reason = "panels are written through pointers")]
+
+use std::ops::Range;
+
+use crate::kernel::{Left, PANEL, Panel, Right, Size, Start};
+use crate::parallel::{Parts, for_each_chunk, for_each_part};
+use crate::product::Transpose;
+use crate::scalar::Buffer;
+use crate::{Error, Result, Scalar, Shape, Tensor, View};
+
+/// Numbers of a patch that are multiplied at a time: with a panel of the kernel they fill a first-level cache.
+const CHUNK: usize = 128;
+/// Places whose patches are copied together.
+const PLACES: usize = 96;
+/// Numbers of a patch, and places, that the gradient of a kernel takes at a time.
+const KERNEL_ROWS: usize = 192;
+const KERNEL_PLACES: usize = 128;
+/// Up to so many channels, a transposed convolution multiplies first and then adds what falls on the same pixel: a
+/// product with so few columns would leave most of each register empty.
+const FEW_CHANNELS: usize = 4;
+
+/// How a kernel moves over images. Sizes are heights and widths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Convolution {
+    /// The size of the image that the kernel sees.
+    pub image: [usize; 2],
+    /// In how many places the kernel stands.
+    pub places: [usize; 2],
+    /// The kernel's size.
+    pub kernel: [usize; 2],
+    /// How far it moves from one place to the next, at least 1.
+    pub strides: [usize; 2],
+    /// The distance between the pixels that it touches, at least 1.
+    pub dilation: [usize; 2],
+    /// Rows of zeros above the image and columns left of it. What lies beyond any side counts as 0.
+    pub padding: [usize; 2],
+}
+
+impl Convolution {
+    /// `output = then(bias + image * kernel)`: the convolution itself. `then` changes each number by itself, a stretch at
+    /// a time.
+    ///
+    /// # Shapes
+    /// `image [batch, ..image, channels]`, `kernel [..kernel, channels, filters]`, `bias [filters]`, output
+    /// `[batch, ..places, filters]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the shapes do not fit.
+    pub fn forward<T: Scalar>(
+        &self,
+        image: View<'_, T>,
+        kernel: View<'_, T>,
+        bias: Option<View<'_, T>>,
+        output: &mut Tensor<T>,
+        then: impl Fn(&mut [T]) + Sync,
+    ) -> Result<()> {
+        let sizes = self.sizes("convolution", image.shape(), kernel.shape())?;
+        check("convolution", output.shape(), sizes.places())?;
+        let start = start_of("convolution", bias, sizes.filters)?;
+        let patches = Patches { source: image.data(), channels: sizes.channels, axes: self.forward_axes() };
+        let right = Packing { inner: patches.inner(), columns: sizes.filters };
+        let cost = sizes.multiply_adds();
+        right.with(
+            |from, panel, packed| right.copy(kernel.data(), from, panel, packed),
+            |packed| {
+                for_each_chunk(output.data_mut(), PLACES * sizes.filters, cost, |index, block| {
+                    let first = index * PLACES;
+                    patches.multiply(first..first + block.len() / sizes.filters, packed, start, block);
+                    then(block);
+                });
+            },
+        );
+        Ok(())
+    }
+
+    /// `image = then(bias + places transposed-convolved with kernel)`: what the gradient of [`Convolution::forward`] with
+    /// respect to its image is of that with respect to its output. A pixel that no place sees is the bias.
+    ///
+    /// # Shapes
+    /// `places [batch, ..places, filters]`, `kernel [..kernel, channels, filters]`, `bias [channels]`, image
+    /// `[batch, ..image, channels]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the shapes do not fit.
+    pub fn transposed<T: Scalar>(
+        &self,
+        places: View<'_, T>,
+        kernel: View<'_, T>,
+        bias: Option<View<'_, T>>,
+        image: &mut Tensor<T>,
+        then: impl Fn(&mut [T]) + Sync,
+    ) -> Result<()> {
+        let sizes = self.sizes("transposed convolution", image.shape(), kernel.shape())?;
+        check("transposed convolution", places.shape(), sizes.places())?;
+        let start = start_of("transposed convolution", bias, sizes.channels)?;
+        if sizes.channels <= FEW_CHANNELS {
+            self.scatter(&sizes, places.data(), kernel.data(), start, image, then);
+        } else {
+            self.gather(&sizes, places.data(), kernel.data(), start, image, then);
+        }
+        Ok(())
+    }
+
+    /// `gradient += ` the gradient of the kernel, from the image and the gradient of the output.
+    ///
+    /// # Shapes
+    /// As [`Convolution::forward`]; `grad_output` as its output, `gradient` as the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the shapes do not fit.
+    pub fn add_kernel_gradient<T: Scalar>(
+        &self,
+        image: View<'_, T>,
+        grad_output: View<'_, T>,
+        gradient: &mut Tensor<T>,
+    ) -> Result<()> {
+        let sizes = self.sizes("kernel gradient", image.shape(), gradient.shape())?;
+        check("kernel gradient", grad_output.shape(), sizes.places())?;
+        let patches = Patches { source: image.data(), channels: sizes.channels, axes: self.forward_axes() };
+        let (filters, cost) = (sizes.filters, sizes.multiply_adds());
+        for_each_chunk(gradient.data_mut(), KERNEL_ROWS * filters, cost, |index, block| {
+            let first = index * KERNEL_ROWS;
+            patches.add_products(first..first + block.len() / filters, grad_output.data(), filters, block);
+        });
+        Ok(())
+    }
+
+    fn sizes(&self, operation: &'static str, image: Shape, kernel: Shape) -> Result<Sizes> {
+        let [batch, height, width, channels] = *image else {
+            return Err(unfit(operation, "images [batch, height, width, channels]".to_owned(), image));
+        };
+        let &[kernel_height, kernel_width, kernel_channels, filters] = &*kernel else {
+            return Err(unfit(operation, "a kernel [height, width, channels, filters]".to_owned(), kernel));
+        };
+        if [height, width] != self.image {
+            return Err(unfit(operation, format!("images of {:?} pixels", self.image), image));
+        }
+        if ([kernel_height, kernel_width], kernel_channels) != (self.kernel, channels) {
+            let expected = format!("a kernel of {:?} with {channels} channels", self.kernel);
+            return Err(unfit(operation, expected, kernel));
+        }
+        let sane = |settings: [usize; 2]| settings.iter().all(|&x| (1..1 << 31).contains(&x));
+        let small = self.padding.iter().chain(&self.image).chain(&self.places).all(|&x| x < 1 << 31);
+        if !sane(self.strides) || !sane(self.dilation) || !sane(self.kernel) || !small {
+            return Err(unfit(operation, "strides, dilation and sizes of at least 1".to_owned(), kernel));
+        }
+        Ok(Sizes { convolution: *self, batch, channels, filters })
+    }
+
+    fn forward_axes(&self) -> [Axis; 2] {
+        std::array::from_fn(|axis| Axis {
+            places: self.places[axis],
+            source: self.image[axis],
+            step: self.strides[axis],
+            first: -(self.padding[axis] as isize),
+            gap: self.dilation[axis],
+            taps: self.kernel[axis],
+            first_tap: 0,
+            next_tap: 1,
+        })
+    }
+
+    /// How the pixels of one phase see the places. Pixel y = phase + stride i is seen from place t through the kernel's k
+    /// where y = stride t + dilation k - padding. Such k lie stride / gcd apart, and the places that belong to them
+    /// dilation / gcd, in the opposite direction: the last k comes first.
+    fn phase_axis(&self, axis: usize, phase: usize) -> Axis {
+        let (stride, dilation) = (self.strides[axis], self.dilation[axis]);
+        let shifted = (phase + self.padding[axis]) as isize;
+        let place_of = |k: usize| shifted - (dilation * k) as isize;
+        let seen = |k: &usize| place_of(*k).rem_euclid(stride as isize) == 0;
+        let last = (0..self.kernel[axis]).rev().find(seen);
+        let common = greatest_common_divisor(stride, dilation);
+        let apart = stride / common;
+        let taps = last.map_or(0, |last| last / apart + 1);
+        Axis {
+            places: self.image[axis].saturating_sub(phase).div_ceil(stride),
+            source: self.places[axis],
+            step: 1,
+            first: last.map_or(0, |last| place_of(last) / stride as isize),
+            gap: dilation / common,
+            taps,
+            first_tap: last.unwrap_or(0),
+            next_tap: -(apart as isize),
+        }
+    }
+
+    /// A transposed convolution, phase by phase.
+    fn gather<T: Scalar>(
+        &self,
+        sizes: &Sizes,
+        places: &[T],
+        kernel: &[T],
+        start: Start<'_, T>,
+        image: &mut Tensor<T>,
+        then: impl Fn(&mut [T]) + Sync,
+    ) {
+        let Sizes { channels, filters, batch, .. } = *sizes;
+        let image_len = image.shape().without_first().len();
+        let output = Parts::new(image.data_mut());
+        for (down, right) in phases(self.strides) {
+            let axes = [self.phase_axis(0, down), self.phase_axis(1, right)];
+            let patches = Patches { source: places, channels: filters, axes };
+            let packing = Packing { inner: patches.inner(), columns: channels };
+            let rows = batch * patches.per_image();
+            let pack = |from: Range<usize>, panel: Range<usize>, packed: &mut [T]| {
+                for (inner, tap) in patches.taps_in(from.clone()) {
+                    let line = self.tap_index(axes, tap) * channels + panel.start;
+                    let lines = &kernel[line * filters + inner.start % filters..];
+                    let packed = &mut packed[(inner.start - from.start) * panel.len()..];
+                    let packed = &mut packed[..inner.len() * panel.len()];
+                    T::run(Transpose { lines, line: filters, packed, width: panel.len() });
+                }
+            };
+            packing.with(pack, |packed| {
+                for_each_part(rows.div_ceil(PLACES), rows * packing.inner * channels, |part| {
+                    let rows = part * PLACES..rows.min((part + 1) * PLACES);
+                    T::with_buffer(Buffer::Panel, PLACES * channels, |block| {
+                        let block = &mut block[..rows.len() * channels];
+                        patches.multiply(rows.clone(), packed, start, block);
+                        then(block);
+                        for (pixel, row) in block.chunks_exact(channels).zip(rows) {
+                            let (number, y, x) = patches.place(row);
+                            let y = down + y * self.strides[0];
+                            let x = right + x * self.strides[1];
+                            let at = number * image_len + (y * self.image[1] + x) * channels;
+                            // SAFETY: each pixel belongs to one phase and one place in it.
+                            unsafe { output.slice(at, channels) }.copy_from_slice(pixel);
+                        }
+                    });
+                });
+            });
+        }
+    }
+
+    /// The number of a tap of a phase among the kernel's pixels.
+    fn tap_index(&self, axes: [Axis; 2], [down, right]: [usize; 2]) -> usize {
+        axes[0].kernel_index(down) * self.kernel[1] + axes[1].kernel_index(right)
+    }
+
+    /// A transposed convolution to few channels: each place times the whole kernel, added up where pixels meet.
+    fn scatter<T: Scalar>(
+        &self,
+        sizes: &Sizes,
+        places: &[T],
+        kernel: &[T],
+        start: Start<'_, T>,
+        image: &mut Tensor<T>,
+        then: impl Fn(&mut [T]) + Sync,
+    ) {
+        let Sizes { channels, filters, .. } = *sizes;
+        let columns = self.kernel[0] * self.kernel[1] * channels;
+        let per_image = self.places[0] * self.places[1];
+        let image_len = image.shape().without_first().len();
+        let packing = Packing { inner: filters, columns };
+        let pack = |from: Range<usize>, panel: Range<usize>, packed: &mut [T]| {
+            let lines = &kernel[panel.start * filters + from.start..];
+            T::run(Transpose { lines, line: filters, packed, width: panel.len() });
+        };
+        packing.with(pack, |packed| {
+            for_each_chunk(image.data_mut(), image_len, sizes.multiply_adds(), |number, image| {
+                match start {
+                    Start::Row(bias) => {
+                        image.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(bias));
+                    }
+                    _ => image.fill(T::zero()),
+                }
+                for first in (0..per_image).step_by(PLACES) {
+                    let rows = first..per_image.min(first + PLACES);
+                    let lhs = &places[(number * per_image + first) * filters..][..rows.len() * filters];
+                    T::with_buffer(Buffer::Panel, rows.len() * columns, |products| {
+                        packed.multiply(Left { data: lhs, row: filters, inner: 1 }, rows.len(), products);
+                        for (patch, place) in products.chunks_exact(columns).zip(rows) {
+                            self.add_patch(place, patch, channels, image);
+                        }
+                    });
+                }
+                then(image);
+            });
+        });
+    }
+
+    /// Adds a patch to the pixels that it covers.
+    fn add_patch<T: Scalar>(&self, place: usize, patch: &[T], channels: usize, image: &mut [T]) {
+        let [down, right] = self.forward_axes();
+        let (y, x) = (place / self.places[1], place % self.places[1]);
+        let span = self.kernel[1] * channels;
+        for (tap, line) in patch.chunks_exact(span).enumerate() {
+            let Some(row) = down.source_of(y, tap) else { continue };
+            let image = &mut image[row * self.image[1] * channels..][..self.image[1] * channels];
+            right.for_each_run(x, channels, 0..span, |source, part| {
+                let target = &mut image[source];
+                target.iter_mut().zip(&line[part]).for_each(|(pixel, &value)| *pixel += value);
+            });
+        }
+    }
+}
+
+/// All phases of a stride.
+fn phases([down, right]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
+    (0..down).flat_map(move |y| (0..right).map(move |x| (y, x)))
+}
+
+fn greatest_common_divisor(mut a: usize, mut b: usize) -> usize {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+fn unfit(operation: &'static str, expected: String, found: Shape) -> Error {
+    Error::Shape { operation, expected, found }
+}
+
+fn check(operation: &'static str, found: Shape, expected: [usize; 4]) -> Result<()> {
+    if *found == expected { Ok(()) } else { Err(unfit(operation, format!("{expected:?}"), found)) }
+}
+
+fn start_of<'a, T>(
+    operation: &'static str,
+    bias: Option<View<'a, T>>,
+    columns: usize,
+) -> Result<Start<'a, T>> {
+    match bias {
+        Some(bias) if bias.shape().len() != columns => {
+            Err(unfit(operation, format!("a bias of {columns} numbers"), bias.shape()))
+        }
+        Some(bias) => Ok(Start::Row(bias.data())),
+        None => Ok(Start::Zero),
+    }
+}
+
+/// The sizes of a convolution whose shapes fit.
+struct Sizes {
+    convolution: Convolution,
+    batch: usize,
+    channels: usize,
+    filters: usize,
+}
+
+impl Sizes {
+    fn places(&self) -> [usize; 4] {
+        let [down, right] = self.convolution.places;
+        [self.batch, down, right, self.filters]
+    }
+
+    fn multiply_adds(&self) -> usize {
+        let [kernel_down, kernel_right] = self.convolution.kernel;
+        self.places().iter().product::<usize>() * kernel_down * kernel_right * self.channels
+    }
+}
+
+/// How places lie along one axis of what they see.
+#[derive(Clone, Copy)]
+struct Axis {
+    places: usize,
+    /// How long the axis is.
+    source: usize,
+    /// How far neighbouring places lie apart in it.
+    step: usize,
+    /// Where the first place's first tap lies.
+    first: isize,
+    /// How far taps lie apart.
+    gap: usize,
+    taps: usize,
+    /// Which pixel of the kernel belongs to the first tap, and how far it is to the next tap's.
+    first_tap: usize,
+    next_tap: isize,
+}
+
+impl Axis {
+    /// What a tap of a place sees, unless that lies beyond the ends.
+    fn source_of(&self, place: usize, tap: usize) -> Option<usize> {
+        let at = (place * self.step + self.gap * tap) as isize + self.first;
+        usize::try_from(at).ok().filter(|&at| at < self.source)
+    }
+
+    fn kernel_index(&self, tap: usize) -> usize {
+        self.first_tap.wrapping_add_signed(self.next_tap * tap as isize)
+    }
+
+    /// Calls `f(numbers of the source line, numbers of the patch line)` for each run of a patch's line within `part` that
+    /// lies together and inside. A line has `channels` numbers for each tap.
+    fn for_each_run(
+        &self,
+        place: usize,
+        channels: usize,
+        part: Range<usize>,
+        mut f: impl FnMut(Range<usize>, Range<usize>),
+    ) {
+        let taps = if self.gap == 1 { self.taps } else { 1 };
+        let mut tap = if self.gap == 1 { 0 } else { part.start / channels };
+        while tap * channels < part.end {
+            // The run's numbers of the line, and where its first tap lies in the source.
+            let line = (tap * channels).max(part.start)..((tap + taps) * channels).min(part.end);
+            let at = (place * self.step + self.gap * tap) as isize + self.first;
+            let shift = at * channels as isize - (tap * channels) as isize;
+            let low = (-shift).max(line.start as isize);
+            let high = ((self.source * channels) as isize - shift).min(line.end as isize);
+            if low < high {
+                f((low + shift) as usize..(high + shift) as usize, low as usize..high as usize);
+            }
+            tap += taps;
+        }
+    }
+}
+
+/// The patches of all places: a matrix with a row for each place, which is copied together in parts.
+struct Patches<'a, T> {
+    source: &'a [T],
+    channels: usize,
+    axes: [Axis; 2],
+}
+
+impl<T: Scalar> Patches<'_, T> {
+    /// How many numbers a patch has.
+    fn inner(&self) -> usize {
+        self.axes[0].taps * self.axes[1].taps * self.channels
+    }
+
+    fn per_image(&self) -> usize {
+        self.axes[0].places * self.axes[1].places
+    }
+
+    /// The image, row and column of a place.
+    fn place(&self, row: usize) -> (usize, usize, usize) {
+        let (number, place) = (row / self.per_image(), row % self.per_image());
+        (number, place / self.axes[1].places, place % self.axes[1].places)
+    }
+
+    /// The taps that a part of a patch consists of, with their numbers.
+    fn taps_in(&self, part: Range<usize>) -> impl Iterator<Item = (Range<usize>, [usize; 2])> {
+        let (channels, across) = (self.channels, self.axes[1].taps);
+        (part.start / channels..part.end.div_ceil(channels)).map(move |tap| {
+            let own = (tap * channels).max(part.start)..((tap + 1) * channels).min(part.end);
+            (own, [tap / across, tap % across])
+        })
+    }
+
+    /// Copies the numbers `inner` of the patches of `rows`, row by row.
+    fn copy(&self, rows: Range<usize>, inner: Range<usize>, packed: &mut [T]) {
+        let [down, right] = &self.axes;
+        let (span, width) = (right.taps * self.channels, right.source * self.channels);
+        for (patch, row) in packed.chunks_exact_mut(inner.len().max(1)).zip(rows) {
+            let (number, y, x) = self.place(row);
+            for tap in inner.start / span..inner.end.div_ceil(span) {
+                let part = (tap * span).max(inner.start) - tap * span
+                    ..((tap + 1) * span).min(inner.end) - tap * span;
+                let patch = &mut patch[tap * span + part.start - inner.start..][..part.len()];
+                let Some(line) = down.source_of(y, tap) else {
+                    patch.fill(T::zero());
+                    continue;
+                };
+                let line = &self.source[(number * down.source + line) * width..][..width];
+                let first = part.start;
+                let mut done = 0;
+                right.for_each_run(x, self.channels, part, |source, own| {
+                    let own = own.start - first..own.end - first;
+                    patch[done..own.start].fill(T::zero());
+                    patch[own.clone()].copy_from_slice(&line[source]);
+                    done = own.end;
+                });
+                patch[done..].fill(T::zero());
+            }
+        }
+    }
+
+    /// `block = start + patches packed` for the places `rows`.
+    fn multiply(&self, rows: Range<usize>, packed: Packed<'_, T>, start: Start<'_, T>, block: &mut [T]) {
+        T::with_buffer(Buffer::Rows, rows.len() * CHUNK, |patches| {
+            for from in packed.packing.chunks() {
+                let patches = &mut patches[..rows.len() * from.len()];
+                self.copy(rows.clone(), from.clone(), patches);
+                let lhs = Left { data: patches, row: from.len(), inner: 1 };
+                packed.add_chunk(lhs, rows.len(), from, start, block);
+            }
+        });
+    }
+
+    /// `block += ` the products of the numbers `inner` of all patches with what belongs to their places, `right`.
+    fn add_products(&self, inner: Range<usize>, right: &[T], columns: usize, block: &mut [T]) {
+        let all = right.len() / columns.max(1);
+        for first in (0..all).step_by(KERNEL_PLACES) {
+            let rows = first..all.min(first + KERNEL_PLACES);
+            T::with_buffer(Buffer::Rows, rows.len() * inner.len(), |patches| {
+                self.copy(rows.clone(), inner.clone(), patches);
+                let lhs = Left { data: patches, row: 1, inner: inner.len() };
+                for column in (0..columns).step_by(PANEL) {
+                    let width = PANEL.min(columns - column);
+                    T::with_buffer(Buffer::Panel, rows.len() * width, |packed| {
+                        for (line, row) in packed.chunks_exact_mut(width).zip(rows.clone()) {
+                            line.copy_from_slice(&right[row * columns + column..][..width]);
+                        }
+                        let size = Size { rows: inner.len(), inner: rows.len(), columns: width };
+                        let rhs = Right { data: packed, row: width };
+                        multiply_panel(size, lhs, rhs, Start::Output, &mut block[column..], columns);
+                    });
+                }
+            });
+        }
+    }
+}
+
+/// A panel of a block whose rows lie `stride` apart and that begins where `output` does.
+fn multiply_panel<T: Scalar>(
+    size: Size,
+    lhs: Left<'_, T>,
+    rhs: Right<'_, T>,
+    start: Start<'_, T>,
+    output: &mut [T],
+    stride: usize,
+) {
+    assert!(size.rows == 0 || (size.rows - 1) * stride + size.columns <= output.len());
+    let panel = Panel { size, lhs, rhs, start, output: output.as_mut_ptr(), stride };
+    // SAFETY: the panel lies within the output.
+    unsafe { panel.multiply() };
+}
+
+/// How a right side is packed: chunk after chunk of inner rows, in each of them panel after panel.
+#[derive(Clone, Copy)]
+struct Packing {
+    inner: usize,
+    columns: usize,
+}
+
+impl Packing {
+    /// The parts of the inner index that are multiplied at a time; one that is empty where there is nothing to multiply.
+    fn chunks(self) -> impl Iterator<Item = Range<usize>> {
+        let even = self.inner.div_ceil(self.inner.div_ceil(CHUNK).max(1)).max(1);
+        (0..self.inner.max(1)).step_by(even).map(move |from| from..self.inner.min(from + even))
+    }
+
+    fn panels(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.columns).step_by(PANEL).map(move |from| from..self.columns.min(from + PANEL))
+    }
+
+    /// Packs a right side by `pack(inner rows, columns, where to)` and lends it to `work`.
+    fn with<T: Scalar>(
+        self,
+        mut pack: impl FnMut(Range<usize>, Range<usize>, &mut [T]),
+        work: impl FnOnce(Packed<'_, T>),
+    ) {
+        T::with_buffer(Buffer::Whole, self.inner * self.columns, |data| {
+            let mut rest = &mut *data;
+            for chunk in self.chunks() {
+                for panel in self.panels() {
+                    let (packed, after) = rest.split_at_mut(chunk.len() * panel.len());
+                    pack(chunk.clone(), panel, packed);
+                    rest = after;
+                }
+            }
+            work(Packed { data, packing: self });
+        });
+    }
+
+    /// Packs a part of a matrix that lies row by row.
+    fn copy<T: Scalar>(self, matrix: &[T], from: Range<usize>, panel: Range<usize>, packed: &mut [T]) {
+        for (line, k) in packed.chunks_exact_mut(panel.len()).zip(from) {
+            line.copy_from_slice(&matrix[k * self.columns..][panel.clone()]);
+        }
+    }
+}
+
+/// A right side that is packed.
+#[derive(Clone, Copy)]
+struct Packed<'a, T> {
+    data: &'a [T],
+    packing: Packing,
+}
+
+impl<T: Scalar> Packed<'_, T> {
+    /// `block = lhs packed`.
+    fn multiply(self, lhs: Left<'_, T>, rows: usize, block: &mut [T]) {
+        for from in self.packing.chunks() {
+            let lhs = Left { data: &lhs.data[from.start * lhs.inner..], ..lhs };
+            self.add_chunk(lhs, rows, from, Start::Zero, block);
+        }
+    }
+
+    /// Adds the products of one chunk to `block`, which the first one starts.
+    fn add_chunk(
+        self,
+        lhs: Left<'_, T>,
+        rows: usize,
+        from: Range<usize>,
+        start: Start<'_, T>,
+        block: &mut [T],
+    ) {
+        let columns = self.packing.columns;
+        for panel in self.packing.panels() {
+            let data = &self.data[from.start * columns + panel.start * from.len()..];
+            let start = match start {
+                _ if from.start > 0 => Start::Output,
+                Start::Row(row) => Start::Row(&row[panel.start..]),
+                other => other,
+            };
+            let size = Size { rows, inner: from.len(), columns: panel.len() };
+            let rhs = Right { data, row: panel.len() };
+            multiply_panel(size, lhs, rhs, start, &mut block[panel.start..], columns);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Convolutions against naive loops, over random geometries, and their bits at any number of threads.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+use tensor_ops::{Convolution, Scalar, Tensor, with_threads};
+
+/// Small integers, so that every sum is exact and the comparison can be for equality.
+fn integers<T: Scalar>(shape: [usize; 4], seed: u64) -> Tensor<T> {
+    let mut state = seed;
+    Tensor::from_fn(shape, || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        T::from_f64((state >> 60) as f64 - 8.0)
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    convolution: Convolution,
+    batch: usize,
+    channels: usize,
+    filters: usize,
+}
+
+/// Calls `f(image element, kernel element, output element)` for each product in a convolution.
+fn for_each_product(case: &Case, mut f: impl FnMut(usize, usize, usize)) {
+    let Case { convolution: c, batch, channels, filters } = *case;
+    for b in 0..batch {
+        for (t, u) in (0..c.places[0]).flat_map(|t| (0..c.places[1]).map(move |u| (t, u))) {
+            for (i, j) in (0..c.kernel[0]).flat_map(|i| (0..c.kernel[1]).map(move |j| (i, j))) {
+                let y = (t * c.strides[0] + i * c.dilation[0]).checked_sub(c.padding[0]);
+                let x = (u * c.strides[1] + j * c.dilation[1]).checked_sub(c.padding[1]);
+                let (Some(y), Some(x)) = (y, x) else { continue };
+                if y >= c.image[0] || x >= c.image[1] {
+                    continue;
+                }
+                for channel in 0..channels {
+                    for filter in 0..filters {
+                        let pixel = (b * c.image[0] + y) * c.image[1] + x;
+                        let place = (b * c.places[0] + t) * c.places[1] + u;
+                        let tap = i * c.kernel[1] + j;
+                        f(
+                            pixel * channels + channel,
+                            (tap * channels + channel) * filters + filter,
+                            place * filters + filter,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn tensors<T: Scalar>(case: &Case) -> [Tensor<T>; 3] {
+    let Case { convolution: c, batch, channels, filters } = *case;
+    [
+        integers([batch, c.image[0], c.image[1], channels], 1),
+        integers([c.kernel[0], c.kernel[1], channels, filters], 2),
+        integers([batch, c.places[0], c.places[1], filters], 3),
+    ]
+}
+
+/// What the three products give: forward with a bias and doubled, transposed likewise, and the kernel's gradient added
+/// to a kernel.
+fn results<T: Scalar>(case: &Case) -> [Tensor<T>; 3] {
+    let [image, kernel, places] = tensors::<T>(case);
+    let (forward_bias, back_bias) =
+        (integers([1, 1, 1, case.filters], 4), integers([1, 1, 1, case.channels], 5));
+    // Buffers full of NaN show that what was in them does not matter.
+    let mut output = Tensor::full(places.shape(), T::nan());
+    let mut back = Tensor::full(image.shape(), T::nan());
+    let mut gradient = kernel.clone();
+    let double = |values: &mut [T]| values.iter_mut().for_each(|x| *x += *x);
+    let c = case.convolution;
+    c.forward(image.view(), kernel.view(), Some(forward_bias.view()), &mut output, double).unwrap();
+    c.transposed(places.view(), kernel.view(), Some(back_bias.view()), &mut back, double).unwrap();
+    c.add_kernel_gradient(image.view(), places.view(), &mut gradient).unwrap();
+    [output, back, gradient]
+}
+
+fn expected<T: Scalar>(case: &Case) -> [Tensor<T>; 3] {
+    let [image, kernel, places] = tensors::<T>(case);
+    let (forward_bias, back_bias) =
+        (integers::<T>([1, 1, 1, case.filters], 4), integers::<T>([1, 1, 1, case.channels], 5));
+    let repeated = |bias: &Tensor<T>, like: &Tensor<T>| {
+        let mut all = bias.data().iter().copied().cycle();
+        Tensor::from_fn(like.shape(), || all.next().unwrap())
+    };
+    let (mut output, mut back) = (repeated(&forward_bias, &places), repeated(&back_bias, &image));
+    let mut gradient = kernel.clone();
+    for_each_product(case, |pixel, weight, place| {
+        output.data_mut()[place] += image.data()[pixel] * kernel.data()[weight];
+        back.data_mut()[pixel] += places.data()[place] * kernel.data()[weight];
+        gradient.data_mut()[weight] += image.data()[pixel] * places.data()[place];
+    });
+    for tensor in [&mut output, &mut back] {
+        tensor.data_mut().iter_mut().for_each(|x| *x += *x);
+    }
+    [output, back, gradient]
+}
+
+#[track_caller]
+fn check(case: &Case) {
+    assert_eq!(results::<f64>(case), expected::<f64>(case), "{case:?}");
+    assert_eq!(results::<f32>(case), expected::<f32>(case), "{case:?}");
+}
+
+fn pair(range: std::ops::Range<usize>) -> impl Strategy<Value = [usize; 2]> {
+    [range.clone(), range]
+}
+
+/// Any geometry, sensible or not: places far outside the image see zeros alone.
+fn cases() -> impl Strategy<Value = Case> {
+    let sizes = (0_usize..4, 1_usize..8, 1_usize..8);
+    (pair(1..9), pair(1..7), pair(1..5), pair(1..4), pair(1..4), pair(0..4), sizes).prop_map(
+        |(image, places, kernel, strides, dilation, padding, (batch, channels, filters))| Case {
+            convolution: Convolution { image, places, kernel, strides, dilation, padding },
+            batch,
+            channels,
+            filters,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn match_the_naive_loops(case in cases()) {
+        check(&case);
+    }
+}
+
+/// The layers of a network for images of 28 x 28 pixels.
+const DCGAN: [(Convolution, usize, usize); 2] = [
+    (
+        Convolution {
+            image: [28, 28],
+            places: [14, 14],
+            kernel: [4, 4],
+            strides: [2, 2],
+            dilation: [1, 1],
+            padding: [1, 1],
+        },
+        1,
+        64,
+    ),
+    (
+        Convolution {
+            image: [14, 14],
+            places: [7, 7],
+            kernel: [4, 4],
+            strides: [2, 2],
+            dilation: [1, 1],
+            padding: [1, 1],
+        },
+        64,
+        128,
+    ),
+];
+
+#[test]
+fn hold_where_blocks_and_chunks_are_many() {
+    for (convolution, channels, filters) in DCGAN {
+        check(&Case { convolution, batch: 5, channels, filters });
+    }
+    let convolution = Convolution { dilation: [2, 3], strides: [1, 2], padding: [2, 4], ..DCGAN[0].0 };
+    check(&Case { convolution, batch: 2, channels: 33, filters: 70 });
+}
+
+#[test]
+fn have_the_same_bits_at_any_number_of_threads() {
+    for (convolution, channels, filters) in DCGAN {
+        let case = Case { convolution, batch: 9, channels, filters };
+        let one = with_threads(1, || results::<f32>(&case)).unwrap();
+        for threads in [2, 3, 8] {
+            assert!(with_threads(threads, || results::<f32>(&case)).unwrap() == one);
+        }
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused() {
+    let case = Case { convolution: DCGAN[0].0, batch: 1, channels: 1, filters: 2 };
+    let [image, kernel, mut places] = tensors::<f32>(&case);
+    let mut forward = |image: &Tensor<f32>, kernel: &Tensor<f32>| {
+        case.convolution
+            .forward(image.view(), kernel.view(), None, &mut places, |_| {})
+            .map_err(|e| e.to_string())
+    };
+    forward(&image, &kernel).unwrap();
+    let wide = Tensor::zeros([1, 28, 27, 1]);
+    assert_eq!(
+        forward(&wide, &kernel).unwrap_err(),
+        "convolution: expected images of [28, 28] pixels, found [1, 28, 27, 1]"
+    );
+    let deep = Tensor::zeros([4, 4, 3, 2]);
+    assert_eq!(
+        forward(&image, &deep).unwrap_err(),
+        "convolution: expected a kernel of [4, 4] with 1 channels, found [4, 4, 3, 2]"
+    );
+}
