@@ -124,6 +124,8 @@ fn layer_of(case: &Map<String, Value>) -> Result<Option<LayerConfig>, Failure> {
     let name = match text(case, "layer") {
         "Dense" => "dense",
         "Conv1D" => "conv1d",
+        "Conv2D" => "conv2d",
+        "Conv2DTranspose" => "conv2d_transpose",
         "Activation" => "activation",
         "LeakyReLU" => "leaky_relu",
         "Reshape" => "reshape",

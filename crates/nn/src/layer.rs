@@ -32,6 +32,14 @@ pub trait Layer<T: Scalar>: std::fmt::Debug + Send + Sync {
         0
     }
 
+    /// How many multiply-adds a row takes on its way forward, roughly: from it follows how work is shared.
+    ///
+    /// # Errors
+    /// As [`Layer::output_shape`].
+    fn multiply_adds(&self, _input: Shape) -> Result<usize> {
+        Ok(0)
+    }
+
     /// How many rows that follow each other have to be in the same pass, because they depend on each other; 1 where each
     /// row goes its own way.
     fn rows_together(&self) -> usize {

@@ -318,9 +318,7 @@ fn load_of<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result<Load
         let output = layer.output_shape(shape)?;
         load = load.and(if layer.children().is_empty() {
             let parameters = layer.parameters(shape)?.iter().map(|spec| spec.shape.len()).sum();
-            // Each of a layer's parameters takes part once in each place of the output, whose last axis is features.
-            let places = output.len() / output.last_dim().max(1);
-            let multiply_adds = places.saturating_mul(parameters);
+            let multiply_adds = layer.multiply_adds(shape)?;
             Load { multiply_adds, outputs: output.len(), parameters, together: layer.rows_together() }
         } else {
             load_of(layer.children(), shape)?

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use nn::gradcheck::{Report, check_loss, check_network, check_tangents};
 use nn::layers::{
-    ActivationLayer, Conv1D, Dense, Flatten, Lambda, LayerConfig, LeakyReLU, MinibatchStd, Padding, Reshape,
-    SpectralNormalization,
+    ActivationLayer, Conv1D, Conv2D, Conv2DTranspose, Dense, Flatten, Lambda, LayerConfig, LeakyReLU,
+    MinibatchStd, Padding, Reshape, SpectralNormalization,
 };
 use nn::{Activation, Loss, Network, Result, Shape, Tensor, Workspace};
 use proptest::collection::vec;
@@ -163,6 +163,8 @@ fn rows() -> Vec<(String, BoxedStrategy<Case>)> {
     let layers = [
         ("dense", dense()),
         ("conv1d", conv1d()),
+        ("conv2d", conv2d()),
+        ("conv2d_transpose", conv2d_transpose()),
         ("leaky_relu layer", leaky_relu_layer()),
         ("reshape", reshape()),
         ("flatten", flatten()),
@@ -255,6 +257,53 @@ fn conv1d() -> BoxedStrategy<Case> {
     }))
 }
 
+/// A size of 1 to below `limit` along each of two axes.
+fn pair(limit: usize) -> impl Strategy<Value = [usize; 2]> {
+    [1..limit, 1..limit]
+}
+
+/// Kernel size, strides and dilation, padding, filters, activation, and whether there is a bias.
+type Window = ([[usize; 2]; 3], Padding, usize, Activation, bool);
+
+fn window() -> impl Strategy<Value = Window> {
+    let padding = select(&[Padding::Valid, Padding::Same][..]);
+    ([pair(4), pair(4), pair(3)], padding, 1..7_usize, any_activation(), any::<bool>())
+}
+
+fn conv2d() -> BoxedStrategy<Case> {
+    stack((window(), pair(4), 1..4_usize).prop_map(|(window, more, channels)| {
+        let ([kernel_size, strides, dilation_rate], padding, filters, activation, use_bias) = window;
+        let reach = |axis: usize| match padding {
+            Padding::Same => 0,
+            Padding::Valid => dilation_rate[axis] * (kernel_size[axis] - 1),
+        };
+        let layer = Conv2D {
+            strides,
+            dilation_rate,
+            padding,
+            activation,
+            use_bias,
+            ..Conv2D::new(filters, kernel_size)
+        };
+        (vec![reach(0) + more[0], reach(1) + more[1], channels], vec![LayerConfig::Conv2D(layer)])
+    }))
+}
+
+fn conv2d_transpose() -> BoxedStrategy<Case> {
+    stack((window(), pair(4), 1..4_usize).prop_map(|(window, [height, width], channels)| {
+        let ([kernel_size, strides, dilation_rate], padding, filters, activation, use_bias) = window;
+        let layer = Conv2DTranspose {
+            strides,
+            dilation_rate,
+            padding,
+            activation,
+            use_bias,
+            ..Conv2DTranspose::new(filters, kernel_size)
+        };
+        (vec![height, width, channels], vec![LayerConfig::Conv2DTranspose(layer)])
+    }))
+}
+
 fn activation_layer(activation: BoxedStrategy<Activation>) -> BoxedStrategy<Case> {
     stack(
         (sizes(1..=2), activation).prop_map(|(row, activation)| {
@@ -287,7 +336,12 @@ fn spectral_normalization() -> BoxedStrategy<Case> {
             (vec![steps, channels], LayerConfig::Conv1D(Conv1D { activation, ..Conv1D::new(filters, 3) }))
         },
     );
-    stack(prop_oneof![dense, conv1d].prop_map(|(row, inner)| {
+    let conv2d =
+        (pair(5), 1..4_usize, any_activation()).prop_map(|([height, width], filters, activation)| {
+            let layer = Conv2D { activation, ..Conv2D::new(filters, [2, 2]) };
+            (vec![height + 1, width + 1, 2], LayerConfig::Conv2D(layer))
+        });
+    stack(prop_oneof![dense, conv1d, conv2d].prop_map(|(row, inner)| {
         (row, vec![LayerConfig::SpectralNormalization(SpectralNormalization::new(inner))])
     }))
 }

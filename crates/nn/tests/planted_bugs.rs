@@ -3,7 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nn::gradcheck::{TOLERANCE, check_layer, check_network, check_tangents};
-use nn::layers::{Conv1D, Dense, Sequential};
+use nn::layers::{Conv1D, Conv2D, Dense, Padding, Sequential};
 use nn::{
     Activation, Dual, Error, Layer, Network, Parameter, ParameterSpec, Result, Shape, Tensor, View, Wanted,
     Workspace,
@@ -189,6 +189,16 @@ fn a_stride_off_by_one_is_caught() {
     let spoiled =
         Spoiled { inner: layer.clone(), spoil: |_, _, _, _| {}, backward: Some(wrong), overwrites: false };
     caught(layer, [5, 2], spoiled, "conv1d, input");
+}
+
+#[test]
+fn a_wrong_dilation_is_caught() {
+    // With padding the output is as large as before.
+    let layer = Conv2D { padding: Padding::Same, ..Conv2D::new(2, [3, 3]) };
+    let wrong = Conv2D { dilation_rate: [1, 2], ..layer.clone() };
+    let spoiled =
+        Spoiled { inner: layer.clone(), spoil: |_, _, _, _| {}, backward: Some(wrong), overwrites: false };
+    caught(layer, [5, 4, 2], spoiled, "conv2d, input");
 }
 
 #[test]

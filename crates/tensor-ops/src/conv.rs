@@ -27,6 +27,9 @@ const KERNEL_PLACES: usize = 128;
 const FEW_CHANNELS: usize = 4;
 
 /// How a kernel moves over images. Sizes are heights and widths.
+///
+/// Operands are read as matrices, whatever their rank: images `[batch x height x width, channels]`, kernels
+/// `[height x width x channels, filters]`, outputs `[batch x places, filters]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Convolution {
     /// The size of the image that the kernel sees.
@@ -132,26 +135,25 @@ impl Convolution {
         Ok(())
     }
 
+    /// The sizes of the operands, read as matrices: pixels of `channels`, and a kernel of `filters` columns.
     fn sizes(&self, operation: &'static str, image: Shape, kernel: Shape) -> Result<Sizes> {
-        let [batch, height, width, channels] = *image else {
-            return Err(unfit(operation, "images [batch, height, width, channels]".to_owned(), image));
-        };
-        let &[kernel_height, kernel_width, kernel_channels, filters] = &*kernel else {
-            return Err(unfit(operation, "a kernel [height, width, channels, filters]".to_owned(), kernel));
-        };
-        if [height, width] != self.image {
-            return Err(unfit(operation, format!("images of {:?} pixels", self.image), image));
+        let settings = [self.strides, self.dilation, self.kernel, self.image, self.places];
+        let sane = settings.iter().flatten().all(|&x| (1..1 << 31).contains(&x));
+        if !sane || self.padding.iter().any(|&x| x >= 1 << 31) {
+            let expected = "strides, dilation and sizes of at least 1".to_owned();
+            return Err(unfit(operation, expected, Shape::from(self.kernel)));
         }
-        if ([kernel_height, kernel_width], kernel_channels) != (self.kernel, channels) {
-            let expected = format!("a kernel of {:?} with {channels} channels", self.kernel);
+        let ((pixels, channels), (taps, filters)) = (image.as_matrix(), kernel.as_matrix());
+        let [height, width] = self.image;
+        if !pixels.is_multiple_of(height * width) || channels == 0 {
+            return Err(unfit(operation, format!("images of {height} x {width} pixels"), image));
+        }
+        let [down, right] = self.kernel;
+        if taps != down * right * channels || filters == 0 {
+            let expected = format!("a kernel of {down} x {right} for {channels} channels");
             return Err(unfit(operation, expected, kernel));
         }
-        let sane = |settings: [usize; 2]| settings.iter().all(|&x| (1..1 << 31).contains(&x));
-        let small = self.padding.iter().chain(&self.image).chain(&self.places).all(|&x| x < 1 << 31);
-        if !sane(self.strides) || !sane(self.dilation) || !sane(self.kernel) || !small {
-            return Err(unfit(operation, "strides, dilation and sizes of at least 1".to_owned(), kernel));
-        }
-        Ok(Sizes { convolution: *self, batch, channels, filters })
+        Ok(Sizes { convolution: *self, batch: pixels / (height * width), channels, filters })
     }
 
     fn forward_axes(&self) -> [Axis; 2] {
@@ -202,7 +204,7 @@ impl Convolution {
         then: impl Fn(&mut [T]) + Sync,
     ) {
         let Sizes { channels, filters, batch, .. } = *sizes;
-        let image_len = image.shape().without_first().len();
+        let image_len = self.image[0] * self.image[1] * sizes.channels;
         let output = Parts::new(image.data_mut());
         for (down, right) in phases(self.strides) {
             let axes = [self.phase_axis(0, down), self.phase_axis(1, right)];
@@ -257,7 +259,7 @@ impl Convolution {
         let Sizes { channels, filters, .. } = *sizes;
         let columns = self.kernel[0] * self.kernel[1] * channels;
         let per_image = self.places[0] * self.places[1];
-        let image_len = image.shape().without_first().len();
+        let image_len = self.image[0] * self.image[1] * sizes.channels;
         let packing = Packing { inner: filters, columns };
         let pack = |from: Range<usize>, panel: Range<usize>, packed: &mut [T]| {
             let lines = &kernel[panel.start * filters + from.start..];
@@ -318,8 +320,9 @@ fn unfit(operation: &'static str, expected: String, found: Shape) -> Error {
     Error::Shape { operation, expected, found }
 }
 
-fn check(operation: &'static str, found: Shape, expected: [usize; 4]) -> Result<()> {
-    if *found == expected { Ok(()) } else { Err(unfit(operation, format!("{expected:?}"), found)) }
+fn check(operation: &'static str, found: Shape, (rows, columns): (usize, usize)) -> Result<()> {
+    let expected = || format!("{rows} places of {columns} numbers");
+    if found.as_matrix() == (rows, columns) { Ok(()) } else { Err(unfit(operation, expected(), found)) }
 }
 
 fn start_of<'a, T>(
@@ -345,14 +348,15 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn places(&self) -> [usize; 4] {
+    /// The output as a matrix: a row for each place.
+    fn places(&self) -> (usize, usize) {
         let [down, right] = self.convolution.places;
-        [self.batch, down, right, self.filters]
+        (self.batch * down * right, self.filters)
     }
 
     fn multiply_adds(&self) -> usize {
-        let [kernel_down, kernel_right] = self.convolution.kernel;
-        self.places().iter().product::<usize>() * kernel_down * kernel_right * self.channels
+        let ((places, filters), [down, right]) = (self.places(), self.convolution.kernel);
+        places * filters * down * right * self.channels
     }
 }
 

@@ -192,11 +192,11 @@ fn shapes_that_do_not_fit_are_refused() {
     let wide = Tensor::zeros([1, 28, 27, 1]);
     assert_eq!(
         forward(&wide, &kernel).unwrap_err(),
-        "convolution: expected images of [28, 28] pixels, found [1, 28, 27, 1]"
+        "convolution: expected images of 28 x 28 pixels, found [1, 28, 27, 1]"
     );
     let deep = Tensor::zeros([4, 4, 3, 2]);
     assert_eq!(
         forward(&image, &deep).unwrap_err(),
-        "convolution: expected a kernel of [4, 4] with 1 channels, found [4, 4, 3, 2]"
+        "convolution: expected a kernel of 4 x 4 for 1 channels, found [4, 4, 3, 2]"
     );
 }

@@ -8,15 +8,13 @@
 //! ceil(steps / s) output steps and divides the zeros it needs evenly, the odd one after the input.
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Shape, Tensor, View};
+use tensor_ops::{Convolution, Shape};
 
-use super::dense::{
-    LINEAR_SCRATCH, linear_backward, linear_backward_tangent, linear_forward, linear_forward_tangent,
-    linear_parameters, yes, zeros,
-};
+use super::linear::{Product, linear_layer, yes, zeros};
 use super::unexpected;
+use super::window::window;
 use crate::error::check_setting;
-use crate::{Activation, Dual, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
+use crate::{Activation, Initializer, Result};
 
 /// What lies beyond the ends of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -68,10 +66,6 @@ fn one() -> usize {
     1
 }
 
-/// The scratch tensors that hold the patches, for each output step the input that its kernel sees, and their gradient.
-const PATCHES: usize = LINEAR_SCRATCH;
-const GRAD_PATCHES: usize = LINEAR_SCRATCH + 1;
-
 impl Conv1D {
     /// A layer of stride 1, dilation 1, `valid`, with a bias and no activation.
     #[must_use]
@@ -89,228 +83,41 @@ impl Conv1D {
         }
     }
 
-    /// The number of output steps and of zeros before the input.
-    fn output_steps(&self, steps: usize) -> Result<(usize, usize)> {
+    /// A convolution over images of one line. Where every output step sees just the input step of its own number, it is a
+    /// product of matrices.
+    fn product(&self, input: Shape) -> Result<(Product, Shape)> {
+        let Self { filters, kernel_size, strides, dilation_rate, padding, .. } = *self;
         for (setting, value) in [
-            ("filters", self.filters),
-            ("kernel_size", self.kernel_size),
-            ("strides", self.strides),
-            ("dilation_rate", self.dilation_rate),
+            ("filters", filters),
+            ("kernel_size", kernel_size),
+            ("strides", strides),
+            ("dilation_rate", dilation_rate),
         ] {
             check_setting(value > 0, "conv1d", setting, "at least 1", value)?;
         }
-        let reach = self.dilation_rate.saturating_mul(self.kernel_size - 1).saturating_add(1);
-        if self.padding == Padding::Same {
-            let output = steps.div_ceil(self.strides);
-            let covered = output.saturating_sub(1).saturating_mul(self.strides).saturating_add(reach);
-            return Ok((output, covered.saturating_sub(steps) / 2));
-        }
-        if steps < reach {
-            return unexpected("conv1d", format!("at least {reach} steps"), Shape::from([steps]));
-        }
-        Ok(((steps - reach) / self.strides + 1, 0))
-    }
-
-    /// Whether every output step sees just the input step of its own number: then the input is its patches.
-    fn is_pointwise(&self) -> bool {
-        self.kernel_size == 1 && self.strides == 1
-    }
-
-    /// Calls `f(patch, step)` with each place of the patches `[batch, output steps, kernel_size]` and the row
-    /// of the input `[batch, steps]` that stands there; `None` where that is padding.
-    fn for_each_patch_row(&self, input: Shape, mut f: impl FnMut(usize, Option<usize>)) -> Result<()> {
-        let (batch, steps) = (input[0], input[1]);
-        let (output_steps, padding) = self.output_steps(steps)?;
-        for row in 0..batch * output_steps {
-            let (sequence, t) = (row / output_steps, row % output_steps);
-            for j in 0..self.kernel_size {
-                let step = (t * self.strides + j * self.dilation_rate).checked_sub(padding);
-                let step = step.filter(|&step| step < steps).map(|step| sequence * steps + step);
-                f(row * self.kernel_size + j, step);
-            }
-        }
-        Ok(())
-    }
-
-    fn write_patches<T: Scalar>(&self, input: View<'_, T>, patches: &mut Tensor<T>) -> Result<()> {
-        let [batch, steps, channels] = *input.shape() else {
-            return unexpected("conv1d", "an input [batch, steps, channels]", input.shape());
-        };
-        let (output_steps, _) = self.output_steps(steps)?;
-        patches.resize([batch, output_steps, self.kernel_size * channels]);
-        let patches = patches.data_mut();
-        self.for_each_patch_row(input.shape(), |place, step| {
-            let patch = &mut patches[place * channels..][..channels];
-            match step {
-                Some(step) => patch.copy_from_slice(&input.data()[step * channels..][..channels]),
-                None => patch.fill(T::zero()),
-            }
-        })
-    }
-
-    /// The other way round: adds what belongs to an input step up from all patches that it stands in.
-    fn add_patches<T: Scalar>(&self, patches: &Tensor<T>, input: &mut Tensor<T>) -> Result<()> {
-        input.fill(T::zero());
-        let (shape, channels) = (input.shape(), input.shape().last_dim());
-        let input = input.data_mut();
-        self.for_each_patch_row(shape, |place, step| {
-            if let Some(step) = step {
-                let patch = &patches.data()[place * channels..][..channels];
-                input[step * channels..][..channels].iter_mut().zip(patch).for_each(|(x, &y)| *x += y);
-            }
-        })
-    }
-}
-
-impl<T: Scalar> Layer<T> for Conv1D {
-    fn name(&self) -> &'static str {
-        "conv1d"
-    }
-
-    fn output_shape(&self, input: Shape) -> Result<Shape> {
-        self.activation.check("conv1d")?;
         let [steps, channels] = *input else {
             return unexpected("conv1d", "rows of [steps, channels]", input);
         };
-        if channels == 0 {
-            return unexpected("conv1d", "rows of [steps, channels] with at least 1 channel", input);
+        if steps == 0 || channels == 0 {
+            return unexpected("conv1d", "rows of [steps, channels] with at least 1 of each", input);
         }
-        let (output_steps, _) = self.output_steps(steps)?;
-        Ok(Shape::from([output_steps, self.filters]))
-    }
-
-    fn parameters(&self, input: Shape) -> Result<Vec<ParameterSpec>> {
-        let kernel = Shape::new(&[self.kernel_size, input.last_dim(), self.filters])?;
-        Ok(linear_parameters(kernel, self.kernel_initializer, self.use_bias.then_some(self.bias_initializer)))
-    }
-
-    fn parameter_count(&self) -> usize {
-        1 + usize::from(self.use_bias)
-    }
-
-    fn forward(
-        &self,
-        parameters: &[Parameter<T>],
-        input: View<'_, T>,
-        workspace: &mut Workspace<T>,
-    ) -> Result<()> {
-        let mut patches = std::mem::take(&mut workspace.scratch(LINEAR_SCRATCH + 2)[PATCHES]);
-        let patch_view = if self.is_pointwise() {
-            input
-        } else {
-            self.write_patches(input, &mut patches)?;
-            patches.view()
+        let (output_steps, before) = window("conv1d", steps, kernel_size, strides, dilation_rate, padding)?;
+        let convolution = Convolution {
+            image: [1, steps],
+            places: [1, output_steps],
+            kernel: [1, kernel_size],
+            strides: [1, strides],
+            dilation: [1, dilation_rate],
+            padding: [0, before],
         };
-        let activation = workspace.activation(self.activation);
-        let output = patch_view.shape().with_last(self.filters);
-        linear_forward(parameters, patch_view, output, activation, workspace)?;
-        workspace.scratch[PATCHES] = patches;
-        Ok(())
+        let pointwise = kernel_size == 1 && strides == 1;
+        let product = if pointwise { Product::Matmul } else { Product::Convolution(convolution) };
+        Ok((product, Shape::from([output_steps, filters])))
     }
 
-    fn backward(
-        &self,
-        parameters: &[Parameter<T>],
-        input: View<'_, T>,
-        grad_output: View<'_, T>,
-        wanted: Wanted,
-        gradients: &mut [Tensor<T>],
-        workspace: &mut Workspace<T>,
-    ) -> Result<()> {
-        let activation = workspace.activation(self.activation);
-        let Workspace { output, grad_input, scratch, .. } = workspace;
-        let (scratch, patches) = scratch.split_at_mut(PATCHES);
-        let (patches, grad_patches) = patches.split_at_mut(GRAD_PATCHES - PATCHES);
-        let gradients = if wanted.parameters { gradients } else { &mut [] };
-        let mut backward = |input, grad_input| {
-            linear_backward(
-                activation,
-                parameters,
-                input,
-                output,
-                grad_output,
-                gradients,
-                grad_input,
-                scratch,
-            )
-        };
-        if self.is_pointwise() {
-            return backward(input, wanted.input.then_some(grad_input));
-        }
-        backward(patches[0].view(), wanted.input.then_some(&mut grad_patches[0]))?;
-        if wanted.input {
-            grad_input.resize(input.shape());
-            self.add_patches(&grad_patches[0], grad_input)?;
-        }
-        Ok(())
-    }
-
-    fn forward_tangent(
-        &self,
-        parameters: &[Parameter<T>],
-        input: Dual<'_, T>,
-        workspace: &Workspace<T>,
-        tangents: &mut Workspace<T>,
-    ) -> Result<()> {
-        let activation = workspace.activation(self.activation);
-        if self.is_pointwise() {
-            return linear_forward_tangent(parameters, input.tangent, activation, workspace, tangents);
-        }
-        let mut patches = std::mem::take(&mut tangents.scratch(LINEAR_SCRATCH + 2)[PATCHES]);
-        self.write_patches(input.tangent, &mut patches)?;
-        linear_forward_tangent(parameters, patches.view(), activation, workspace, tangents)?;
-        tangents.scratch[PATCHES] = patches;
-        Ok(())
-    }
-
-    fn backward_tangent(
-        &self,
-        parameters: &[Parameter<T>],
-        input: Dual<'_, T>,
-        grad_output: Dual<'_, T>,
-        wanted: Wanted,
-        gradients: &mut [Tensor<T>],
-        workspace: &Workspace<T>,
-        tangents: &mut Workspace<T>,
-    ) -> Result<()> {
-        let activation = workspace.activation(self.activation);
-        let Workspace { grad_input, scratch, .. } = tangents;
-        let gradients = if wanted.parameters { gradients } else { &mut [] };
-        let grad_input = wanted.input.then_some(grad_input);
-        if self.is_pointwise() {
-            return linear_backward_tangent(
-                activation,
-                parameters,
-                input,
-                grad_output,
-                gradients,
-                grad_input,
-                workspace,
-                scratch,
-            );
-        }
-        let (scratch, patches) = scratch.split_at_mut(PATCHES);
-        let (patches, grad_patches) = patches.split_at_mut(GRAD_PATCHES - PATCHES);
-        let dual = Dual { value: workspace.scratch[PATCHES].view(), tangent: patches[0].view() };
-        let mut grad_patches = wanted.input.then_some(&mut grad_patches[0]);
-        linear_backward_tangent(
-            activation,
-            parameters,
-            dual,
-            grad_output,
-            gradients,
-            grad_patches.as_deref_mut(),
-            workspace,
-            scratch,
-        )?;
-        if let (Some(grad_input), Some(grad_patches)) = (grad_input, grad_patches) {
-            grad_input.resize(input.value.shape());
-            self.add_patches(grad_patches, grad_input)?;
-        }
-        Ok(())
-    }
-
-    fn final_activation(&self) -> Activation {
-        self.activation
+    fn kernel_shape(&self, input: Shape) -> Result<Shape> {
+        Ok(Shape::new(&[self.kernel_size, input.last_dim(), self.filters])?)
     }
 }
+
+linear_layer!(Conv1D, "conv1d");

@@ -2,17 +2,23 @@
 
 mod activation;
 mod conv1d;
+mod conv2d;
+mod conv2d_transpose;
 mod dense;
 mod expression;
 mod lambda;
 mod lambda_tangents;
+mod linear;
 mod minibatch_std;
 mod reshape;
 mod sequential;
 mod spectral_normalization;
+mod window;
 
 pub use activation::{ActivationLayer, LeakyReLU};
 pub use conv1d::{Conv1D, Padding};
+pub use conv2d::Conv2D;
+pub use conv2d_transpose::Conv2DTranspose;
 pub use dense::Dense;
 pub use expression::Expression;
 pub use lambda::Lambda;
@@ -37,6 +43,12 @@ pub enum LayerConfig {
     /// [`Conv1D`].
     #[serde(rename = "conv1d")]
     Conv1D(Conv1D),
+    /// [`Conv2D`].
+    #[serde(rename = "conv2d")]
+    Conv2D(Conv2D),
+    /// [`Conv2DTranspose`].
+    #[serde(rename = "conv2d_transpose")]
+    Conv2DTranspose(Conv2DTranspose),
     /// [`ActivationLayer`].
     Activation(ActivationLayer),
     /// [`LeakyReLU`].
@@ -65,6 +77,8 @@ impl LayerConfig {
         match self.clone() {
             Self::Dense(layer) => Box::new(layer),
             Self::Conv1D(layer) => Box::new(layer),
+            Self::Conv2D(layer) => Box::new(layer),
+            Self::Conv2DTranspose(layer) => Box::new(layer),
             Self::Activation(layer) => Box::new(layer),
             Self::LeakyRelu(layer) => Box::new(layer),
             Self::Reshape(layer) => Box::new(layer),

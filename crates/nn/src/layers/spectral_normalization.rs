@@ -176,6 +176,10 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         self.inner.parameter_count() + 1
     }
 
+    fn multiply_adds(&self, input: Shape) -> Result<usize> {
+        self.inner.multiply_adds(input)
+    }
+
     fn rows_together(&self) -> usize {
         self.inner.rows_together()
     }
