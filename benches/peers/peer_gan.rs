@@ -1,5 +1,5 @@
-//! The notebook's GAN in this project: the answers of `peer.py`, and, to a line `peak`, the GFLOP/s of a bare loop of
-//! fused multiply-adds.
+//! The notebook's GAN, or, with the argument `dcgan`, one for images, in this project: the answers of `peer.py`, and, to a
+//! line `peak`, the GFLOP/s of a bare loop of fused multiply-adds.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -7,13 +7,19 @@ use std::time::Instant;
 use gan::{Config, Session, preset};
 use tensor_ops::{for_each_shard, multiply_adds, with_threads};
 
+/// The steps that an answer is a mean of, and the networks by batch, width and depth.
+type Kind = (f64, fn(usize, usize, usize) -> Session<f32>);
+
 fn main() {
-    let threads = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2);
-    with_threads(threads, || serve(threads)).expect("the system starts a few threads");
+    let arguments: Vec<String> = std::env::args().collect();
+    let threads = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(2);
+    let kind: Kind =
+        if arguments.iter().any(|word| word == "dcgan") { (1.0, dcgan) } else { (6.0, notebook) };
+    with_threads(threads, || serve(threads, kind)).expect("the system starts a few threads");
 }
 
-fn serve(threads: usize) {
-    run(&mut session(1, 50, 2), 1);
+fn serve(threads: usize, (steps, make): Kind) {
+    run(&mut make(1, 50, 2), 1);
     answer(0.0);
     let mut kept: Option<([usize; 3], Session<f32>)> = None;
     for line in std::io::stdin().lock().lines() {
@@ -26,17 +32,17 @@ fn serve(threads: usize) {
         let [batch, width, depth, epochs] = numbers.try_into().expect("four numbers");
         let shape = [batch, width, depth];
         let same = kept.take().filter(|(known, _)| *known == shape);
-        let mut session = same.map_or_else(|| session(batch, width, depth), |(_, session)| session);
+        let mut session = same.map_or_else(|| make(batch, width, depth), |(_, session)| session);
         run(&mut session, epochs);
         let start = Instant::now();
         run(&mut session, epochs);
-        answer(start.elapsed().as_secs_f64() / epochs as f64 / 6.0 * 1e6);
+        answer(start.elapsed().as_secs_f64() / epochs as f64 / steps * 1e6);
         kept = Some((shape, session));
     }
 }
 
 /// The notebook preset with another batch, and `depth` hidden layers of `width` units in G and D.
-fn session(batch: usize, width: usize, depth: usize) -> Session<f32> {
+fn notebook(batch: usize, width: usize, depth: usize) -> Session<f32> {
     let hidden = |layer: &str, last: &str| -> String {
         let name = |place| if place + 1 == depth { last } else { "relu" };
         let line = |place| format!("{{ {layer} = {width}, activation = \"{}\" }}, ", name(place));
@@ -53,12 +59,40 @@ fn session(batch: usize, width: usize, depth: usize) -> Session<f32> {
         "[{{ layer = \"lambda\", expression = \"{decorate}\" }}, {}{{ {dense} = 1, activation = \"sigmoid\" }}]",
         hidden(dense, "relu")
     );
-    let settings = [
+    session(&[
         format!("train.batch={batch}"),
         format!("generator.layers={generator}"),
         format!("discriminator.layers={discriminator}"),
-    ];
-    let config = Config::parse(preset("notebook").expect("the notebook preset"), &settings);
+    ])
+}
+
+/// A DCGAN for images of 28 x 28 pixels, which are noise here; 1 step of D and 1 of G make an epoch.
+fn dcgan(batch: usize, _: usize, _: usize) -> Session<f32> {
+    let window = "kernel_size = 4, strides = 2, padding = \"same\"";
+    let up = format!("layer = \"conv2d_transpose\", {window}");
+    let down = format!("layer = \"conv2d\", {window}");
+    session(&[
+        format!("train.batch={batch}"),
+        "train.generator_steps=1".to_owned(),
+        "latent={ distribution = \"normal\", mean = 0, std = 1, dim = 64 }".to_owned(),
+        "generator.input=[64]".to_owned(),
+        format!(
+            "generator.layers=[{{ layer = \"dense\", units = 6272, activation = \"relu\" }},
+                {{ layer = \"reshape\", target_shape = [7, 7, 128] }},
+                {{ {up}, filters = 64, activation = \"relu\" }}, {{ {up}, filters = 1, activation = \"tanh\" }}]"
+        ),
+        "discriminator.input=[28, 28, 1]".to_owned(),
+        format!(
+            "discriminator.layers=[{{ {down}, filters = 64, activation = \"leaky_relu\" }},
+                {{ {down}, filters = 128, activation = \"leaky_relu\" }}, {{ layer = \"flatten\" }},
+                {{ layer = \"dense\", units = 1 }}]"
+        ),
+    ])
+}
+
+/// The notebook preset with other settings.
+fn session(settings: &[String]) -> Session<f32> {
+    let config = Config::parse(preset("notebook").expect("the notebook preset"), settings);
     config.and_then(Session::new).expect("a configuration that fits")
 }
 

@@ -69,7 +69,8 @@ impl Load {
         let most = by_rows(work, WORTHWHILE.max(reuse)).min(rows.div_ceil(self.together.max(1)));
         let wanted = by_rows(self.outputs, CACHED).max(SHARE);
         let multiple = if wanted > LANES { LANES } else { SHARE };
-        wanted.next_multiple_of(multiple).min(most).max(1)
+        let shards = wanted.next_multiple_of(multiple).min(most).max(1);
+        if shards > SHARE { shards / SHARE * SHARE } else { shards }
     }
 }
 
@@ -183,6 +184,12 @@ mod tests {
         let tiny = Load { multiply_adds: 100, outputs: 10, parameters: 100, together: 1 };
         let heavy = Load { multiply_adds: 1 << 24, outputs: 4096, parameters: 1 << 24, together: 1 };
         assert_eq!([tiny.shards(64), heavy.shards(64), Load::default().shards(0)], [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_few_threads_have_equal_shares() {
+        let convolutions = Load { multiply_adds: 13_577_344, outputs: 38_417, parameters: 677_890, together: 1 };
+        assert_eq!([16, 64, 256, 1024].map(|rows| convolutions.shards(rows)), [1, 4, 28, 112]);
     }
 
     #[test]
