@@ -15,6 +15,7 @@ use super::dense::{
     linear_parameters, yes, zeros,
 };
 use super::unexpected;
+use super::window::window;
 use crate::error::check_setting;
 use crate::{Activation, Dual, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
@@ -99,16 +100,7 @@ impl Conv1D {
         ] {
             check_setting(value > 0, "conv1d", setting, "at least 1", value)?;
         }
-        let reach = self.dilation_rate.saturating_mul(self.kernel_size - 1).saturating_add(1);
-        if self.padding == Padding::Same {
-            let output = steps.div_ceil(self.strides);
-            let covered = output.saturating_sub(1).saturating_mul(self.strides).saturating_add(reach);
-            return Ok((output, covered.saturating_sub(steps) / 2));
-        }
-        if steps < reach {
-            return unexpected("conv1d", format!("at least {reach} steps"), Shape::from([steps]));
-        }
-        Ok(((steps - reach) / self.strides + 1, 0))
+        window("conv1d", steps, self.kernel_size, self.strides, self.dilation_rate, self.padding)
     }
 
     /// Whether every output step sees just the input step of its own number: then the input is its patches.
