@@ -276,8 +276,8 @@ impl Config {
     /// How steps are taken.
     #[must_use]
     pub fn rules(&self) -> Rules {
-        let TrainConfig { packing, clip_norm, .. } = self.train;
-        Rules { objective: self.objective, penalty: self.penalty, packing, clip_norm }
+        let TrainConfig { packing, clip_norm, seed, .. } = self.train;
+        Rules { objective: self.objective, penalty: self.penalty, packing, clip_norm, noise: seed }
     }
 
     /// The number of the last stage.

@@ -16,11 +16,19 @@ pub struct Rules {
     pub packing: usize,
     /// The largest norm of all gradients of D, or of G, together; longer ones are scaled down to it.
     pub clip_norm: Option<f64>,
+    /// Where the random numbers of layers such as dropout start.
+    pub noise: u64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { objective: Objective::default(), penalty: Penalty::default(), packing: 1, clip_norm: None }
+        Self {
+            objective: Objective::default(),
+            penalty: Penalty::default(),
+            packing: 1,
+            clip_norm: None,
+            noise: 0,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! D, G and GD, and the steps in which they learn.
 
-use nn::{Activation, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace};
+use nn::{Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace};
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
 use crate::penalty::{PenaltyPass, Punished};
@@ -95,7 +95,7 @@ impl<T: Scalar> Learner<T> {
         }
         let optimizer = self.optimizer.at_rate(rate);
         self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)?;
-        self.network.advance()
+        self.network.advance(&self.gradients)
     }
 }
 
@@ -116,6 +116,14 @@ impl<T: Scalar> Average<T> {
         Ok(())
     }
 }
+
+/// The steps and the passes in them, each with noise of its own.
+const DISCRIMINATOR_STEP: u64 = 0;
+const GENERATOR_STEP: u64 = 1;
+const GENERATOR_PASS: u64 = 0;
+const DISCRIMINATOR_PASS: u64 = 1;
+const REAL_PASS: u64 = 2;
+const PENALTY_PASS: u64 = 3;
 
 /// D and G in training. Which of their layers learn is read from `trainable` at every step.
 #[derive(Debug)]
@@ -246,6 +254,13 @@ impl<T: Scalar> Trainer<T> {
         [&mut self.generator, &mut self.discriminator]
     }
 
+    /// What the passes of the next step are for. A run that is resumed has the same noise as one that goes on.
+    fn mode(&self, kind: u64) -> Mode {
+        let steps = self.learners().map(|(_, learner)| learner.state.step);
+        let mode = Mode::Training { noise: self.rules.noise }.within(kind);
+        steps.into_iter().fold(mode, Mode::within)
+    }
+
     /// One step of D on as many real rows as fake ones. G stays as it is.
     ///
     /// `mixing` is what [`Penalty::wgan_gp`] needs: for each row that D sees, its place on the way from a fake row to a
@@ -263,6 +278,7 @@ impl<T: Scalar> Trainer<T> {
         latent: View<'_, T>,
         mixing: Option<View<'_, T>>,
     ) -> nn::Result<StepScore> {
+        let mode = self.mode(DISCRIMINATOR_STEP);
         let Self { generator, discriminator, rules, shards, logits, .. } = self;
         let (g, d) = (&generator.network, &discriminator.network);
         let Rules { objective, penalty, packing, .. } = *rules;
@@ -282,7 +298,11 @@ impl<T: Scalar> Trainer<T> {
             let count = range.len();
             let real = real.rows(range.clone())?;
             let latent = latent.rows(range.start * packing..range.end * packing)?;
+            let mode = mode.within(range.start as u64);
             let Pass { generator, discriminator, batch, grad_output, penalty: penalised, .. } = pass;
+            generator.mode = mode.within(GENERATOR_PASS);
+            discriminator.mode = mode.within(DISCRIMINATOR_PASS);
+            penalised.workspace.mode = mode.within(PENALTY_PASS);
             let fake = g.forward(latent, generator)?.reshape(real.shape())?;
             batch.resize(real.shape().with_axis(0, 2 * count));
             let (first, second) = batch.data_mut().split_at_mut(real.shape().len());
@@ -294,8 +314,8 @@ impl<T: Scalar> Trainer<T> {
             let judgement = objective.judge_discriminator(output, rows, grad_output);
             let (batch, loss) = (batch.view(), grad_output.view());
             let (mut sum, mut rest) = (0.0, penalty);
-            if penalty.r1 > 0.0 && penalty.r2 > 0.0 {
-                // Of the very rows that the loss is of: one pass for all.
+            if penalty.r1 > 0.0 && penalty.r2 > 0.0 && !d.load().whole_batch {
+                // Of the very rows that the loss is of: one pass for all. Not where real rows depend on fake ones.
                 rest = Penalty { r1: 0.0, r2: 0.0, ..penalty };
                 let by_row = |row| Punished::Length(if row < count { penalty.r1 } else { penalty.r2 });
                 sum += penalised.add(d, batch, discriminator, Some(loss), (by_row, rows), gradients)?;
@@ -325,6 +345,7 @@ impl<T: Scalar> Trainer<T> {
         latent: View<'_, T>,
         real: Option<View<'_, T>>,
     ) -> nn::Result<StepScore> {
+        let mode = self.mode(GENERATOR_STEP);
         let Self { generator, discriminator, average, rules, shards, logits, .. } = self;
         let combined = Combined { generator: &generator.network, discriminator: &discriminator.network };
         let d = combined.discriminator;
@@ -343,7 +364,11 @@ impl<T: Scalar> Trainer<T> {
         };
         let sums = shards.run(load, rows, &mut generator.gradients, |range, pass, gradients| {
             let latent = latent.rows(range.start * packing..range.end * packing)?;
+            let mode = mode.within(range.start as u64);
             let Pass { generator, discriminator, real: real_pass, grad_output, .. } = pass;
+            generator.mode = mode.within(GENERATOR_PASS);
+            discriminator.mode = mode.within(DISCRIMINATOR_PASS);
+            real_pass.mode = mode.within(REAL_PASS);
             discriminator.logits = *logits;
             real_pass.logits = *logits;
             let real = match real {

@@ -232,14 +232,10 @@ fn unknown_keys_are_named_with_their_line() {
 #[test]
 fn wrong_layers_are_named_by_number() {
     let list = line("layers = [");
-    check(
-        "layer = \"flatten\"",
-        "layer = \"flaten\"",
-        &format!(
-            "line {list}: layer 4: unknown variant `flaten`, expected one of `dense`, `conv1d`, `activation`, \
-             `leaky_relu`, `reshape`, `flatten`, `lambda`, `minibatch_std`, `spectral_normalization`, `sequential`"
-        ),
-    );
+    let found = error_of(&notebook().replacen("layer = \"flatten\"", "layer = \"flaten\"", 1), &[]);
+    let expected =
+        format!("line {list}: layer 4: unknown variant `flaten`, expected one of `dense`, `conv1d`");
+    assert!(found.starts_with(&expected), "{found}");
     check(
         "filters = 1, kernel_size = 1",
         "filters = 1",

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use gan::{Objective, Penalty, Rules, Trainer, evaluate};
 use nn::layers::LayerConfig;
 use nn::weights::Reader;
-use nn::{Loss, Network, Optimizer, OptimizerState, Parameter, Wanted, Workspace};
+use nn::{Loss, Mode, Network, Optimizer, OptimizerState, Parameter, Wanted, Workspace};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
@@ -130,6 +130,9 @@ fn layer_of(case: &Map<String, Value>) -> Result<Option<LayerConfig>, Failure> {
         "LeakyReLU" => "leaky_relu",
         "Reshape" => "reshape",
         "Flatten" => "flatten",
+        "BatchNormalization" => "batch_normalization",
+        "LayerNormalization" => "layer_normalization",
+        "GroupNormalization" => "group_normalization",
         "Lambda" => {
             let formula = config.remove("doc").unwrap_or_default();
             let formula = formula.as_str().unwrap_or_default();
@@ -148,17 +151,24 @@ fn run_layer(case: &Map<String, Value>, file: &Reader<'_>) -> Result<Outcome, Fa
     let (input, upstream) = (file.any_tensor::<f64>("input")?, file.any_tensor("upstream")?);
     let mut network = network(input.shape().without_first(), vec![config])?;
     for parameter in network.parameters_mut() {
-        parameter.value = file.tensor(&format!("param.{}", parameter.name), parameter.value.shape())?;
+        let kind = if parameter.learned { "param" } else { "state" };
+        parameter.value = file.tensor(&format!("{kind}.{}", parameter.name), parameter.value.shape())?;
     }
+    let training = case.get("training").and_then(Value::as_bool) == Some(true);
+    let mode = if training { Mode::Training { noise: 0 } } else { Mode::Inference };
     let (mut workspace, mut gradients) = (Workspace::default(), network.gradients());
+    workspace.mode = mode;
     let output = network.forward(input.view(), &mut workspace)?.to_tensor();
     let wanted = Wanted { input: true, parameters: true };
     let grad_input =
         network.backward(input.view(), upstream.view(), wanted, &mut gradients, &mut workspace)?.to_tensor();
     let mut error = compare(&output, &file.any_tensor("output")?);
     error = worse(error, compare(&grad_input, &file.any_tensor("grad.input")?));
+    network.advance(&gradients)?;
     for (parameter, gradient) in network.parameters().iter().zip(&gradients) {
-        error = worse(error, compare(gradient, &file.any_tensor(&format!("grad.{}", parameter.name))?));
+        let (found, kind) =
+            if parameter.learned { (gradient, "grad") } else { (&parameter.value, "state_after") };
+        error = worse(error, compare(found, &file.any_tensor(&format!("{kind}.{}", parameter.name))?));
     }
     Ok(Outcome::Compared(error, TOLERANCE))
 }

@@ -46,6 +46,16 @@ pub enum Error {
         /// What stands there.
         found: String,
     },
+    /// A number that stands for one of several things stands for none of them, or is missing.
+    #[error("{place}: expected {expected}, found {found}")]
+    Index {
+        /// The layer.
+        place: &'static str,
+        /// The numbers that there can be.
+        expected: String,
+        /// The number that was given.
+        found: String,
+    },
     /// A number is NaN or infinite where none may be.
     #[error("{what} is {value}: expected a finite number")]
     NotFinite {

@@ -36,7 +36,7 @@ impl Report {
 }
 
 /// Checks the gradients of a layer's input and of all its parameters, for a random gradient of the output, and that
-/// those of the parameters are added to what is there.
+/// those of the parameters are added to what is there. All passes have the mode and the labels of `start`.
 ///
 /// # Errors
 /// [`Error::Gradient`] for an error above [`TOLERANCE`]; what the layer refuses.
@@ -44,9 +44,10 @@ pub fn check_layer(
     layer: &dyn Layer<f64>,
     parameters: &[Parameter<f64>],
     input: &Tensor<f64>,
+    start: &Workspace<f64>,
     rng: &mut impl Rng,
 ) -> Result<Report> {
-    let mut workspace = Workspace::default();
+    let mut workspace = start.clone();
     layer.forward(parameters, input.view(), &mut workspace)?;
     let shape = layer.output(input.view(), &workspace).shape();
     let grad_output = Tensor::from_fn(shape, || rng.random_range(-1.0..1.0));
@@ -94,7 +95,8 @@ pub fn check_layer(
 }
 
 /// Checks the tangents of a layer: input and gradient of the output are moved along random directions, and the output,
-/// the gradient of the input and those of the parameters watched.
+/// the gradient of the input and those of the parameters that are learned watched. All passes have the mode and the labels
+/// of `start`.
 ///
 /// # Errors
 /// [`Error::Gradient`] for an error above [`TOLERANCE`]; what the layer refuses.
@@ -102,9 +104,10 @@ pub fn check_tangents(
     layer: &dyn Layer<f64>,
     parameters: &[Parameter<f64>],
     input: &Tensor<f64>,
+    start: &Workspace<f64>,
     rng: &mut impl Rng,
 ) -> Result<Report> {
-    let (mut workspace, mut tangents) = (Workspace::default(), Workspace::default());
+    let (mut workspace, mut tangents) = (start.clone(), Workspace::default());
     let mut random = |shape| Tensor::from_fn(shape, || rng.random_range(-1.0..1.0));
     let direction = random(input.shape());
     layer.forward(parameters, input.view(), &mut workspace)?;
@@ -134,7 +137,7 @@ pub fn check_tangents(
         moved.data_mut().iter_mut().zip(direction.data()).for_each(|(x, d)| *x += offset * d);
         moved
     };
-    let mut moved = Workspace::default();
+    let mut moved = start.clone();
     let mut at = |offset: f64| -> Result<Vec<Tensor<f64>>> {
         let (input, grad) = (along(input, &direction, offset), along(&grad_output, &grad_direction, offset));
         let mut gradients = zeros.clone();
@@ -150,7 +153,10 @@ pub fn check_tangents(
     let names = names
         .chain((0..parameters.len()).map(|place| parameter_name(layer, parameters, place) + ", tangent"));
     let mut report = Report::default();
-    for (place, (name, analytic)) in names.zip([&output, &grad_input].into_iter().chain(&once)).enumerate() {
+    let analytic = [&output, &grad_input].into_iter().chain(&once);
+    let learned = [true, true].into_iter().chain(parameters.iter().map(|p| p.learned));
+    let all = names.zip(analytic).zip(learned).enumerate();
+    for (place, ((name, analytic), _)) in all.filter(|(_, (_, learned))| *learned) {
         let step_of = |step: f64| STEPS.iter().position(|&known| known == step).unwrap_or(0);
         report = report.and(check_tensor(&name, analytic, |index, step| {
             Ok(numeric[step_of(step)][place].data()[index])
@@ -178,12 +184,12 @@ fn slopes(at: &mut impl FnMut(f64) -> Result<Vec<Tensor<f64>>>, step: f64) -> Re
     Ok(fine)
 }
 
-/// Checks a whole network, as [`check_layer`] does a layer.
+/// Checks a whole network in inference, as [`check_layer`] does a layer.
 ///
 /// # Errors
 /// As there.
 pub fn check_network(network: &Network<f64>, input: &Tensor<f64>, rng: &mut impl Rng) -> Result<Report> {
-    check_layer(network.layers(), network.parameters(), input, rng)
+    check_layer(network.layers(), network.parameters(), input, &Workspace::default(), rng)
 }
 
 /// Checks the gradient of a loss with respect to its predictions.

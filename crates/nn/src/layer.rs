@@ -2,7 +2,10 @@
 
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use crate::{Activation, Error, Initializer, Result};
+use crate::{Activation, Error, Initializer, Mode, Result};
+
+/// What [`Layer::rows_together`] says where each row may depend on all others of a batch.
+pub const WHOLE_BATCH: usize = usize::MAX;
 
 /// A layer: settings alone. Its parameters belong to the [`Network`](crate::Network), what a pass remembers
 /// to a [`Workspace`], so one layer can serve several passes and threads at a time.
@@ -41,17 +44,23 @@ pub trait Layer<T: Scalar>: std::fmt::Debug + Send + Sync {
     }
 
     /// How many rows that follow each other have to be in the same pass, because they depend on each other; 1 where each
-    /// row goes its own way.
+    /// row goes its own way, [`WHOLE_BATCH`] where all of a batch belong together while the network learns.
     fn rows_together(&self) -> usize {
         1
     }
 
-    /// Improves what the layer keeps beside what is learned. Called after each step of an optimizer, with a workspace of
-    /// its own.
+    /// Improves what the layer keeps beside what is learned. Called after each step of an optimizer, with the gradients
+    /// that the step was taken by and a workspace of its own. What a layer has added to the gradient of a parameter that
+    /// it keeps, no optimizer reads: so what it has seen in a batch reaches this function.
     ///
     /// # Errors
     /// Where the shapes do not fit.
-    fn advance(&self, _parameters: &mut [Parameter<T>], _workspace: &mut Workspace<T>) -> Result<()> {
+    fn advance(
+        &self,
+        _parameters: &mut [Parameter<T>],
+        _gradients: &[Tensor<T>],
+        _workspace: &mut Workspace<T>,
+    ) -> Result<()> {
         Ok(())
     }
 
@@ -139,6 +148,14 @@ pub trait Layer<T: Scalar>: std::fmt::Debug + Send + Sync {
     fn children(&self) -> &[Box<dyn Layer<T>>] {
         &[]
     }
+
+    /// The shape of one row of the input of the layer inside at `place`, given that of the container's.
+    ///
+    /// # Errors
+    /// As [`Layer::output_shape`].
+    fn child_input(&self, _place: usize, input: Shape) -> Result<Shape> {
+        Ok(input)
+    }
 }
 
 /// What a layer needs a parameter to be.
@@ -191,6 +208,12 @@ impl<T> Parameter<T> {
     }
 }
 
+/// Whether a step changes any of these: in one layer at least an optimizer changes some, or the layer keeps all of them.
+pub(crate) fn learns<T>(parameters: &[Parameter<T>]) -> bool {
+    let layers = parameters.chunk_by(|a, b| a.layer == b.layer);
+    layers.into_iter().any(|own| own.iter().any(|p| p.trainable) || own.iter().all(|p| !p.learned))
+}
+
 /// A value, and its tangent: how fast it changes as something it depends on moves along a direction.
 #[derive(Debug, Clone, Copy)]
 pub struct Dual<'a, T> {
@@ -225,6 +248,10 @@ pub struct Workspace<T> {
     pub input_shape: Shape,
     /// Set before a forward pass: leave off the [`Layer::final_activation`], because the loss includes it.
     pub logits: bool,
+    /// Set before a forward pass: what it is for.
+    pub mode: Mode,
+    /// Set before a forward pass: the class of each row, for layers that ask for it; empty where there are none.
+    pub labels: Vec<usize>,
 }
 
 impl<T> Default for Workspace<T> {
@@ -236,6 +263,8 @@ impl<T> Default for Workspace<T> {
             children: Vec::new(),
             input_shape: Shape::default(),
             logits: false,
+            mode: Mode::default(),
+            labels: Vec::new(),
         }
     }
 }
@@ -247,6 +276,18 @@ impl<T: Scalar> Workspace<T> {
             self.scratch.resize_with(count, Tensor::default);
         }
         &mut self.scratch[..count]
+    }
+
+    /// The workspaces of as many layers inside, made on first use, before a forward pass: each has these labels and this
+    /// mode, with noise of its own.
+    pub fn children(&mut self, count: usize) -> &mut [Workspace<T>] {
+        self.children.resize_with(count, Workspace::default);
+        for (place, child) in self.children.iter_mut().enumerate() {
+            child.mode = self.mode.within(place as u64);
+            child.labels.clone_from(&self.labels);
+            child.logits = false;
+        }
+        &mut self.children
     }
 
     /// The activation a layer is to apply, given its own final one.

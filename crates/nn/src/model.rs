@@ -4,7 +4,9 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use tensor_ops::{Scalar, Tensor, View};
 
-use crate::{Error, Loss, Network, Optimizer, OptimizerState, Result, Shards, Wanted, Workspace, metrics};
+use crate::{
+    Error, Loss, Mode, Network, Optimizer, OptimizerState, Result, Shards, Wanted, Workspace, metrics,
+};
 
 /// A network that can be trained.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ pub struct Model<T> {
     state: OptimizerState<T>,
     gradients: Vec<Tensor<T>>,
     shards: Shards<T, Pass<T>, 2>,
+    noise: u64,
 }
 
 /// What a shard's pass needs.
@@ -71,7 +74,7 @@ impl<T: Scalar> Model<T> {
         optimizer.check()?;
         let state = OptimizerState::new(&optimizer, network.parameters());
         let gradients = network.gradients();
-        Ok(Self { network, loss, optimizer, state, gradients, shards: Shards::default() })
+        Ok(Self { network, loss, optimizer, state, gradients, shards: Shards::default(), noise: 0 })
     }
 
     /// The network.
@@ -83,6 +86,11 @@ impl<T: Scalar> Model<T> {
     /// The network, to set what is trainable or to load weights.
     pub fn network_mut(&mut self) -> &mut Network<T> {
         &mut self.network
+    }
+
+    /// Sets where the random numbers of layers such as [`Dropout`](crate::layers::Dropout) start; 0 unless set.
+    pub fn set_noise(&mut self, noise: u64) {
+        self.noise = noise;
     }
 
     /// One step of the optimizer on a batch. The score is that of before the step.
@@ -99,7 +107,7 @@ impl<T: Scalar> Model<T> {
             return Err(Error::NotFinite { what: "the loss".to_owned(), value: score.loss });
         }
         self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)?;
-        self.network.advance()?;
+        self.network.advance(&self.gradients)?;
         Ok(score)
     }
 
@@ -114,13 +122,16 @@ impl<T: Scalar> Model<T> {
     /// The score of a batch, and, if wanted, the gradients.
     fn pass(&mut self, input: View<'_, T>, target: View<'_, T>, learn: bool) -> Result<Score> {
         let Self { network, gradients, shards, .. } = self;
+        let noise = Mode::Training { noise: self.noise }.within(self.state.step);
+        let mode = if learn { noise } else { Mode::Inference };
         let (loss, logits) = self.loss.fused_with(network.final_activation());
         let rows = rows_of(input, target)?;
         let [loss, right] = shards.run(network.load(), rows, gradients, |range, pass, gradients| {
             let share = range.len() as f64 / rows as f64;
-            let (input, target) = (input.rows(range.clone())?, target.rows(range)?);
             let Pass { workspace, grad_output, loss_values } = pass;
             workspace.logits = logits;
+            workspace.mode = mode.within(range.start as u64);
+            let (input, target) = (input.rows(range.clone())?, target.rows(range)?);
             let prediction = network.forward(input, workspace)?;
             let value =
                 loss.share_of_value_and_gradient(prediction, target, share, grad_output, loss_values)?;

@@ -4,7 +4,9 @@ use rand::Rng;
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use crate::layers::Sequential;
-use crate::{Activation, Dual, Error, Layer, Load, Parameter, Result, Wanted, Workspace, weights};
+use crate::{
+    Activation, Dual, Error, Layer, Load, Parameter, Result, WHOLE_BATCH, Wanted, Workspace, weights,
+};
 
 /// A stack of layers, built for inputs of one shape, with its parameters.
 #[derive(Debug)]
@@ -29,8 +31,8 @@ impl<T: Scalar> Network<T> {
     pub fn new(input: impl Into<Shape>, layers: Vec<Box<dyn Layer<T>>>, rng: &mut impl Rng) -> Result<Self> {
         let input = input.into();
         let output = check_layers(&layers, input)?;
-        let load = load_of(&layers, input)?;
         let layers = Sequential::new(layers);
+        let load = load_of(&layers, input)?;
         let owners = parameter_owners(&layers);
         let specs = layers.parameters(input)?;
         let parameters = specs.into_iter().zip(owners).map(|(spec, layer)| Parameter {
@@ -62,12 +64,18 @@ impl<T: Scalar> Network<T> {
         self.load
     }
 
-    /// Lets the layers improve what they keep beside what is learned: to be called after each step of an optimizer.
+    /// Lets the layers improve what they keep beside what is learned: to be called after each step of an optimizer, with
+    /// the gradients that it was taken by.
     ///
     /// # Errors
-    /// Where the shapes do not fit.
-    pub fn advance(&mut self) -> Result<()> {
-        self.layers.advance(&mut self.parameters, &mut self.advancing)
+    /// [`Error::Shape`] unless there is a gradient for each parameter, of its shape.
+    pub fn advance(&mut self, gradients: &[Tensor<T>]) -> Result<()> {
+        let shapes = self.parameters.iter().map(|parameter| parameter.value.shape());
+        if !shapes.eq(gradients.iter().map(Tensor::shape)) {
+            let (place, expected) = ("advance".to_owned(), "a gradient for each parameter".to_owned());
+            return Err(Error::Shape { place, expected, found: Shape::from([gradients.len()]) });
+        }
+        self.layers.advance(&mut self.parameters, gradients, &mut self.advancing)
     }
 
     /// The layers, as one.
@@ -230,7 +238,7 @@ impl<T: Scalar> Network<T> {
     pub fn summary(&self) -> String {
         let mut rows = vec![["layer", "output shape", "parameters", "trainable"].map(str::to_owned)];
         let mut next = 0;
-        self.summarize(self.layers.children(), self.input, 0, &mut next, &mut rows);
+        self.summarize(&self.layers, self.input, 0, &mut next, &mut rows);
         let widths: [usize; 4] = std::array::from_fn(|column| {
             rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
         });
@@ -253,13 +261,13 @@ impl<T: Scalar> Network<T> {
 
     fn summarize(
         &self,
-        layers: &[Box<dyn Layer<T>>],
-        mut shape: Shape,
+        container: &dyn Layer<T>,
+        input: Shape,
         depth: usize,
         next: &mut usize,
         rows: &mut Vec<[String; 4]>,
     ) {
-        for (number, layer) in layers.iter().enumerate() {
+        for (number, layer) in container.children().iter().enumerate() {
             let own = &self.parameters[*next..*next + layer.parameter_count()];
             let count: usize = own.iter().map(|parameter| parameter.value.shape().len()).sum();
             let learned = own.iter().filter(|parameter| parameter.learned).count();
@@ -269,14 +277,14 @@ impl<T: Scalar> Network<T> {
                 n if n == learned => "yes",
                 _ => "partly",
             };
-            let input = shape;
-            shape = layer.output_shape(shape).unwrap_or(shape);
+            let input = container.child_input(number, input).unwrap_or(input);
+            let shape = layer.output_shape(input).unwrap_or(input);
             let name = format!("{}{number} {}", "  ".repeat(depth), layer.name());
             rows.push([name, shape.to_string(), count.to_string(), trainable.to_owned()]);
             if layer.children().is_empty() {
                 *next += own.len();
             } else {
-                self.summarize(layer.children(), input, depth + 1, next, rows);
+                self.summarize(layer.as_ref(), input, depth + 1, next, rows);
             }
         }
     }
@@ -310,22 +318,21 @@ fn check_layers<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result
     Ok(shape)
 }
 
-/// What a pass through the layers costs, for rows of the shape `input`.
-fn load_of<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result<Load> {
-    let mut shape = input;
-    let mut load = Load::default();
-    for layer in layers {
-        let output = layer.output_shape(shape)?;
-        load = load.and(if layer.children().is_empty() {
-            let parameters = layer.parameters(shape)?.iter().map(|spec| spec.shape.len()).sum();
-            let multiply_adds = layer.multiply_adds(shape)?;
-            Load { multiply_adds, outputs: output.len(), parameters, together: layer.rows_together() }
-        } else {
-            load_of(layer.children(), shape)?
-        });
-        shape = output;
+/// What a pass through a layer costs, for rows of the shape `input`.
+fn load_of<T: Scalar>(layer: &dyn Layer<T>, input: Shape) -> Result<Load> {
+    if !layer.children().is_empty() {
+        let children = layer.children().iter().enumerate();
+        let loads = children.map(|(place, child)| load_of(child.as_ref(), layer.child_input(place, input)?));
+        return loads.into_iter().try_fold(Load::default(), |load, child| Ok(load.and(child?)));
     }
-    Ok(load)
+    let output = layer.output_shape(input)?;
+    let parameters = layer.parameters(input)?.iter().map(|spec| spec.shape.len()).sum();
+    let multiply_adds = layer.multiply_adds(input)?;
+    let (together, whole_batch) = match layer.rows_together() {
+        WHOLE_BATCH => (1, true),
+        rows => (rows, false),
+    };
+    Ok(Load { multiply_adds, outputs: output.len(), parameters, together, whole_batch })
 }
 
 /// For each parameter the number of its layer, among those that have parameters.

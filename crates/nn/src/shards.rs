@@ -39,6 +39,8 @@ pub struct Load {
     ///
     /// [`Layer::rows_together`]: crate::Layer::rows_together
     pub together: usize,
+    /// Whether the whole batch has to, as [`WHOLE_BATCH`](crate::WHOLE_BATCH) says.
+    pub whole_batch: bool,
 }
 
 impl Load {
@@ -50,6 +52,7 @@ impl Load {
             outputs: self.outputs.saturating_add(other.outputs),
             parameters: self.parameters.saturating_add(other.parameters),
             together: least_common_multiple(self.together, other.together),
+            whole_batch: self.whole_batch || other.whole_batch,
         }
     }
 
@@ -62,6 +65,9 @@ impl Load {
     /// How many shards a batch of so many rows is cut into.
     #[must_use]
     pub fn shards(self, rows: usize) -> usize {
+        if self.whole_batch {
+            return 1;
+        }
         let by_rows = |each: usize, unit: usize| rows.saturating_mul(each) / unit.max(1);
         // An output costs about as much as eight multiply-adds: it is written, activated and read again.
         let work = self.multiply_adds.saturating_add(self.outputs.saturating_mul(8));
@@ -171,7 +177,8 @@ mod tests {
     use super::*;
 
     /// The notebook's G and D together.
-    const NOTEBOOK: Load = Load { multiply_adds: 272_601, outputs: 10_501, parameters: 15_352, together: 1 };
+    const NOTEBOOK: Load =
+        Load { multiply_adds: 272_601, outputs: 10_501, parameters: 15_352, together: 1, whole_batch: false };
 
     #[test]
     fn shards_grow_with_the_batch() {
@@ -181,14 +188,17 @@ mod tests {
 
     #[test]
     fn what_is_not_worth_it_stays_whole() {
-        let tiny = Load { multiply_adds: 100, outputs: 10, parameters: 100, together: 1 };
-        let heavy = Load { multiply_adds: 1 << 24, outputs: 4096, parameters: 1 << 24, together: 1 };
+        let tiny = Load { multiply_adds: 100, outputs: 10, parameters: 100, ..NOTEBOOK };
+        let heavy = Load { multiply_adds: 1 << 24, outputs: 4096, parameters: 1 << 24, ..NOTEBOOK };
         assert_eq!([tiny.shards(64), heavy.shards(64), Load::default().shards(0)], [1, 1, 1]);
+        let whole = Load { whole_batch: true, ..NOTEBOOK };
+        assert_eq!((whole.shards(64), NOTEBOOK.and(whole).cut(1, 1, 64)), (1, 64));
     }
 
     #[test]
     fn a_few_threads_have_equal_shares() {
-        let convolutions = Load { multiply_adds: 13_577_344, outputs: 38_417, parameters: 677_890, together: 1 };
+        let convolutions =
+            Load { multiply_adds: 13_577_344, outputs: 38_417, parameters: 677_890, ..NOTEBOOK };
         assert_eq!([16, 64, 256, 1024].map(|rows| convolutions.shards(rows)), [1, 4, 28, 112]);
     }
 

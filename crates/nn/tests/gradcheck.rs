@@ -9,12 +9,13 @@
 use std::cell::Cell;
 use std::process::ExitCode;
 
-use nn::gradcheck::{Report, check_loss, check_network, check_tangents};
+use nn::gradcheck::{Report, check_layer, check_loss, check_tangents};
 use nn::layers::{
-    ActivationLayer, Conv1D, Conv2D, Conv2DTranspose, Dense, Flatten, Lambda, LayerConfig, LeakyReLU,
-    MinibatchStd, Padding, Reshape, SpectralNormalization,
+    ActivationLayer, BatchNormalization, Conv1D, Conv2D, Conv2DTranspose, Dense, Dropout, Flatten,
+    GroupNormalization, Lambda, LayerConfig, LayerNormalization, LeakyReLU, MinibatchStd, Padding, Reshape,
+    SpectralNormalization,
 };
-use nn::{Activation, Loss, Network, Result, Shape, Tensor, Workspace};
+use nn::{Activation, Loss, Mode, Network, Result, Shape, Tensor, Workspace};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -25,7 +26,9 @@ use rand_chacha::ChaCha8Rng;
 /// How near to its kink the input of an activation may come. The check's steps of 1e-3 move it by less, since
 /// parameters are at most 1 and inputs at most 2.
 const ACTIVATION_MARGIN: f64 = 2.5e-3;
-/// The same for losses.
+/// How many classes the rows of all checks are of.
+const CLASSES: usize = 3;
+/// The same margin for losses.
 const LOSS_MARGIN: f64 = 1e-2;
 
 fn main() -> ExitCode {
@@ -116,15 +119,22 @@ impl Case {
             Self::Layers { row, layers, parameters, input, seed } => {
                 let rng = &mut ChaCha8Rng::seed_from_u64(*seed);
                 let mut network = network(row, layers)?;
-                let places = network.parameters_mut().iter_mut().flat_map(|p| p.value.data_mut());
-                places.zip(parameters).for_each(|(place, &value)| *place = value);
+                let places = network.parameters_mut().iter_mut().flat_map(|p| {
+                    let name = p.name;
+                    p.value.data_mut().iter_mut().map(move |place| (name, place))
+                });
+                for ((name, place), &value) in places.zip(parameters) {
+                    *place = if name == "moving_variance" { value.abs() } else { value };
+                }
                 let row = network.input_shape();
                 let input = Tensor::from_vec(row.with_first(input.len() / row.len())?, input.clone())?;
-                if is_near_kink(&network, &input)? {
+                let start = start(*seed, input.shape()[0]);
+                if is_near_kink(&network, &input, &start)? {
                     return Ok(None);
                 }
-                let first_order = check_network(&network, &input, rng)?;
-                let second_order = check_tangents(network.layers(), network.parameters(), &input, rng)?;
+                let (layers, parameters) = (network.layers(), network.parameters());
+                let first_order = check_layer(layers, parameters, &input, &start, rng)?;
+                let second_order = check_tangents(layers, parameters, &input, &start, rng)?;
                 Ok(Some(first_order.and(second_order)))
             }
             Self::Loss { loss, prediction, target } => {
@@ -147,13 +157,20 @@ fn network(row: &[usize], layers: &[LayerConfig]) -> Result<Network<f64>> {
     Network::new(Shape::new(row)?, layers, &mut ChaCha8Rng::seed_from_u64(0))
 }
 
+/// What a check's passes have in common: half of them are in training, and their rows have labels.
+fn start(seed: u64, rows: usize) -> Workspace<f64> {
+    let mode = if seed.is_multiple_of(2) { Mode::Inference } else { Mode::Training { noise: seed } };
+    let labels = (0..rows).map(|row| (seed as usize / 2 + row) % CLASSES).collect();
+    Workspace { mode, labels, ..Workspace::default() }
+}
+
 /// Whether anything that goes into the last activation comes near to where it has a kink.
-fn is_near_kink(network: &Network<f64>, input: &Tensor<f64>) -> Result<bool> {
+fn is_near_kink(network: &Network<f64>, input: &Tensor<f64>, start: &Workspace<f64>) -> Result<bool> {
     let has_kink = matches!(
         network.final_activation(),
         Activation::Relu | Activation::LeakyRelu { .. } | Activation::Elu { .. }
     );
-    let mut workspace = Workspace { logits: true, ..Workspace::default() };
+    let mut workspace = Workspace { logits: true, ..start.clone() };
     let logits = network.forward(input.view(), &mut workspace)?;
     Ok(has_kink && logits.data().iter().any(|x| x.abs() < ACTIVATION_MARGIN))
 }
@@ -169,6 +186,10 @@ fn rows() -> Vec<(String, BoxedStrategy<Case>)> {
         ("reshape", reshape()),
         ("flatten", flatten()),
         ("minibatch_std", minibatch_std()),
+        ("batch_normalization", batch_normalization()),
+        ("layer_normalization", layer_normalization()),
+        ("group_normalization", group_normalization()),
+        ("dropout", dropout()),
         ("spectral_normalization", spectral_normalization()),
         ("lambda", lambda(select(EXPRESSIONS).prop_map(str::to_owned))),
         ("lambda, random expressions", lambda(expression())),
@@ -221,15 +242,24 @@ fn sizes(axes: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Valu
 
 /// Draws parameters and a batch of inputs for layers that take rows of a shape.
 fn stack(drawn: impl Strategy<Value = (Vec<usize>, Vec<LayerConfig>)> + 'static) -> BoxedStrategy<Case> {
-    let with_values = |((row, layers), batch): ((Vec<usize>, Vec<LayerConfig>), usize)| {
+    stack_of(drawn, 1..5, (-2.0..2.0).boxed())
+}
+
+/// The same with so many rows of such numbers.
+fn stack_of(
+    drawn: impl Strategy<Value = (Vec<usize>, Vec<LayerConfig>)> + 'static,
+    batch: std::ops::Range<usize>,
+    numbers: BoxedStrategy<f64>,
+) -> BoxedStrategy<Case> {
+    let with_values = move |((row, layers), batch): ((Vec<usize>, Vec<LayerConfig>), usize)| {
         let network = network(&row, &layers).unwrap();
         let parameters: usize = network.parameters().iter().map(|p| p.value.shape().len()).sum();
         let inputs = batch * network.input_shape().len();
-        (Just((row, layers)), vec(-1.0..1.0, parameters), vec(-2.0..2.0, inputs), any::<u64>())
+        (Just((row, layers)), vec(-1.0..1.0, parameters), vec(numbers.clone(), inputs), any::<u64>())
     };
     let case =
         |((row, layers), parameters, input, seed)| Case::Layers { row, layers, parameters, input, seed };
-    (drawn, 1..5_usize).prop_flat_map(with_values).prop_map(case).boxed()
+    (drawn, batch).prop_flat_map(with_values).prop_map(case).boxed()
 }
 
 fn dense() -> BoxedStrategy<Case> {
@@ -323,6 +353,36 @@ fn leaky_relu_layer() -> BoxedStrategy<Case> {
 fn minibatch_std() -> BoxedStrategy<Case> {
     let drawn = (sizes(1..=3), 2..6_usize);
     stack(drawn.prop_map(|(row, group)| (row, vec![LayerConfig::MinibatchStd(MinibatchStd { group })])))
+}
+
+fn batch_normalization() -> BoxedStrategy<Case> {
+    let drawn = (sizes(1..=3), 0.01..1.0, any::<bool>(), any::<bool>());
+    let layers = drawn.prop_map(|(row, epsilon, center, scale)| {
+        let layer = BatchNormalization { epsilon, center, scale, ..BatchNormalization::default() };
+        (row, vec![LayerConfig::BatchNormalization(layer)])
+    });
+    stack_of(layers, 2..6, number())
+}
+
+fn layer_normalization() -> BoxedStrategy<Case> {
+    let drawn = (sizes(1..=3), 0.01..1.0, any::<bool>(), any::<bool>());
+    stack(drawn.prop_map(|(row, epsilon, center, scale)| {
+        (row, vec![LayerConfig::LayerNormalization(LayerNormalization { epsilon, center, scale })])
+    }))
+}
+
+fn group_normalization() -> BoxedStrategy<Case> {
+    let drawn = (sizes(0..=2), 1..4_usize, 1..4_usize, 0.01..1.0, any::<bool>(), any::<bool>());
+    stack(drawn.prop_map(|(mut row, groups, width, epsilon, center, scale)| {
+        row.push(groups * width);
+        let layer = GroupNormalization { groups, epsilon, center, scale };
+        (row, vec![LayerConfig::GroupNormalization(layer)])
+    }))
+}
+
+fn dropout() -> BoxedStrategy<Case> {
+    let drawn = (sizes(1..=3), 0.0..0.9);
+    stack(drawn.prop_map(|(row, rate)| (row, vec![LayerConfig::Dropout(Dropout { rate })])))
 }
 
 fn spectral_normalization() -> BoxedStrategy<Case> {

@@ -87,10 +87,11 @@ fn caught<L: Layer<f64> + Clone + 'static>(
         next += 0.37;
         f64::sin(next)
     });
-    let report = check_layer(network.layers(), network.parameters(), &input, rng).unwrap();
+    let report =
+        check_layer(network.layers(), network.parameters(), &input, &Workspace::default(), rng).unwrap();
     assert!(report.worst <= TOLERANCE);
 
-    let error = check_layer(&spoiled, network.parameters(), &input, rng).unwrap_err();
+    let error = check_layer(&spoiled, network.parameters(), &input, &Workspace::default(), rng).unwrap_err();
     let Error::Gradient { tensor: found, index, analytic, numeric, relative_error } = &error else {
         panic!("{error}")
     };
@@ -105,7 +106,7 @@ fn caught<L: Layer<f64> + Clone + 'static>(
     spoiled.spoil = |_, _, _, _| {};
     spoiled.backward = None;
     spoiled.overwrites = false;
-    check_layer(&spoiled, network.parameters(), &input, rng).unwrap();
+    check_layer(&spoiled, network.parameters(), &input, &Workspace::default(), rng).unwrap();
 }
 
 fn dense() -> Dense {
@@ -318,6 +319,7 @@ fn wrong_tangents_are_caught() {
             &SpoiledTangents { inner: dense(), forward, backward },
             network.parameters(),
             &input,
+            &Workspace::default(),
             rng,
         )
     };

@@ -1,27 +1,36 @@
 //! The layers, a file each, and [`LayerConfig`], which names them in configurations.
 
 mod activation;
+mod batch_normalization;
 mod conv1d;
 mod conv2d;
 mod conv2d_transpose;
 mod dense;
+mod dropout;
 mod expression;
+mod group_normalization;
 mod lambda;
 mod lambda_tangents;
+mod layer_normalization;
 mod linear;
 mod minibatch_std;
+mod normalization;
 mod reshape;
 mod sequential;
 mod spectral_normalization;
 mod window;
 
 pub use activation::{ActivationLayer, LeakyReLU};
+pub use batch_normalization::BatchNormalization;
 pub use conv1d::{Conv1D, Padding};
 pub use conv2d::Conv2D;
 pub use conv2d_transpose::Conv2DTranspose;
 pub use dense::Dense;
+pub use dropout::Dropout;
 pub use expression::Expression;
+pub use group_normalization::GroupNormalization;
 pub use lambda::Lambda;
+pub use layer_normalization::LayerNormalization;
 pub use minibatch_std::MinibatchStd;
 pub use reshape::{Flatten, Reshape};
 pub use sequential::Sequential;
@@ -61,6 +70,14 @@ pub enum LayerConfig {
     Lambda(Lambda),
     /// [`MinibatchStd`].
     MinibatchStd(MinibatchStd),
+    /// [`BatchNormalization`].
+    BatchNormalization(BatchNormalization),
+    /// [`LayerNormalization`].
+    LayerNormalization(LayerNormalization),
+    /// [`GroupNormalization`].
+    GroupNormalization(GroupNormalization),
+    /// [`Dropout`].
+    Dropout(Dropout),
     /// [`SpectralNormalization`].
     SpectralNormalization(SpectralNormalization),
     /// Layers one after the other, as one.
@@ -85,6 +102,10 @@ impl LayerConfig {
             Self::Flatten(layer) => Box::new(layer),
             Self::Lambda(layer) => Box::new(layer),
             Self::MinibatchStd(layer) => Box::new(layer),
+            Self::BatchNormalization(layer) => Box::new(layer),
+            Self::LayerNormalization(layer) => Box::new(layer),
+            Self::GroupNormalization(layer) => Box::new(layer),
+            Self::Dropout(layer) => Box::new(layer),
             Self::SpectralNormalization(layer) => layer.build(),
             Self::Sequential { layers } => {
                 Box::new(Sequential::new(layers.iter().map(Self::build).collect()))

@@ -2,6 +2,7 @@
 
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
+use crate::layer::learns;
 use crate::{Activation, Dual, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
 /// Layers one after the other: the output of each is the input of the next. Can itself stand in another.
@@ -25,8 +26,7 @@ impl<T: Scalar> Sequential<T> {
 
     /// What is wanted of a layer, given what is wanted of the whole, the layer's parameters, and those before it.
     fn wanted_of(wanted: Wanted, own: &[Parameter<T>], before: &[Parameter<T>]) -> Wanted {
-        let learns =
-            |parameters: &[Parameter<T>]| wanted.parameters && parameters.iter().any(|p| p.trainable);
+        let learns = |parameters| wanted.parameters && learns(parameters);
         Wanted { input: wanted.input || learns(before), parameters: learns(own) }
     }
 }
@@ -54,15 +54,13 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
         self.layers.iter().map(|layer| layer.rows_together()).fold(1, least_common_multiple)
     }
 
-    fn advance(&self, parameters: &mut [Parameter<T>], workspace: &mut Workspace<T>) -> Result<()> {
-        workspace.children.resize_with(self.layers.len(), Workspace::default);
-        let mut rest = parameters;
-        for (layer, child) in self.layers.iter().zip(&mut workspace.children) {
-            let own;
-            (own, rest) = std::mem::take(&mut rest).split_at_mut(layer.parameter_count());
-            layer.advance(own, child)?;
-        }
-        Ok(())
+    fn advance(
+        &self,
+        parameters: &mut [Parameter<T>],
+        gradients: &[Tensor<T>],
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        advance_children(&self.layers, parameters, gradients, workspace)
     }
 
     fn forward(
@@ -71,13 +69,14 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        workspace.children.resize_with(self.layers.len(), Workspace::default);
-        if let Some(last) = workspace.children.last_mut() {
-            last.logits = workspace.logits;
+        let logits = workspace.logits;
+        let children = workspace.children(self.layers.len());
+        if let Some(last) = children.last_mut() {
+            last.logits = logits;
         }
         let mut view = input;
         let mut rest = parameters;
-        for (layer, child) in self.layers.iter().zip(&mut workspace.children) {
+        for (layer, child) in self.layers.iter().zip(children) {
             let own;
             (own, rest) = rest.split_at(layer.parameter_count());
             layer.forward(own, view, child)?;
@@ -199,6 +198,28 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
     fn children(&self) -> &[Box<dyn Layer<T>>] {
         &self.layers
     }
+
+    fn child_input(&self, place: usize, input: Shape) -> Result<Shape> {
+        self.layers[..place].iter().try_fold(input, |shape, layer| layer.output_shape(shape))
+    }
+}
+
+/// [`Layer::advance`] of all layers inside a container.
+pub(super) fn advance_children<T: Scalar>(
+    layers: &[Box<dyn Layer<T>>],
+    parameters: &mut [Parameter<T>],
+    gradients: &[Tensor<T>],
+    workspace: &mut Workspace<T>,
+) -> Result<()> {
+    workspace.children.resize_with(layers.len(), Workspace::default);
+    let (mut parameters, mut gradients) = (parameters, gradients);
+    for (layer, child) in layers.iter().zip(&mut workspace.children) {
+        let (own, own_gradients);
+        (own, parameters) = std::mem::take(&mut parameters).split_at_mut(layer.parameter_count());
+        (own_gradients, gradients) = gradients.split_at(layer.parameter_count());
+        layer.advance(own, own_gradients, child)?;
+    }
+    Ok(())
 }
 
 /// The least number that both divide.

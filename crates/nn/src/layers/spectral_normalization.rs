@@ -13,7 +13,8 @@
 //! let layer = SpectralNormalization::new(LayerConfig::Dense(Dense::new(4)));
 //! let rng = &mut rand_chacha::ChaCha8Rng::seed_from_u64(1);
 //! let mut network = Network::<f64>::new([3], vec![layer.build()], rng)?;
-//! (0..50).try_for_each(|_| network.advance())?;
+//! let gradients = network.gradients();
+//! (0..50).try_for_each(|_| network.advance(&gradients))?;
 //! let x = tensor_ops::Tensor::from_vec([1, 3], vec![0.6, 0.0, 0.8])?;
 //! let y = network.predict(x.view())?;
 //! let length = y.data().iter().map(|y| y * y).sum::<f64>().sqrt();
@@ -184,7 +185,12 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         self.inner.rows_together()
     }
 
-    fn advance(&self, parameters: &mut [Parameter<T>], workspace: &mut Workspace<T>) -> Result<()> {
+    fn advance(
+        &self,
+        parameters: &mut [Parameter<T>],
+        _gradients: &[Tensor<T>],
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
         let Some((own, [kernel, ..])) = parameters.split_last_mut() else { return Ok(()) };
         let next = &mut workspace.output;
         next.resize(own.value.shape());
@@ -211,9 +217,8 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
         workspace.scratch(SCRATCH);
-        let Workspace { scratch, children, logits, .. } = workspace;
-        children.resize_with(1, Workspace::default);
-        children[0].logits = *logits;
+        workspace.children(1)[0].logits = workspace.logits;
+        let Workspace { scratch, children, .. } = workspace;
         self.with_parameters(parameters, scratch, |lent, _, _| {
             self.inner.forward(lent, input, &mut children[0])
         })

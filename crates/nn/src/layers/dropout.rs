@@ -1,0 +1,111 @@
+//! Dropout: while a network learns, some numbers are left out at random.
+//!
+//! `y = x m / (1 - rate)`, where m is 0 with probability `rate` and else 1; in inference, `y = x`. Which ones are left out
+//! follows from the noise of [`Mode::Training`] alone.
+//!
+//! Reference: Srivastava et al., 2014.
+//!
+//! ```
+//! use nn::{Mode, Network, Tensor, Workspace, layers::Dropout};
+//! use rand::SeedableRng;
+//!
+//! let rng = &mut rand_chacha::ChaCha8Rng::seed_from_u64(1);
+//! let network = Network::<f64>::new([4], vec![Box::new(Dropout { rate: 0.5 })], rng)?;
+//! let x = Tensor::full([1000, 4], 1.0);
+//! assert_eq!(network.predict(x.view())?, x);
+//! let mut workspace = Workspace { mode: Mode::Training { noise: 1 }, ..Workspace::default() };
+//! let y = network.forward(x.view(), &mut workspace)?;
+//! assert!(y.data().iter().all(|&y| y == 0.0 || y == 2.0));
+//! assert!((y.data().iter().sum::<f64>() / 4000.0 - 1.0).abs() < 0.05);
+//! # Ok::<(), nn::Error>(())
+//! ```
+
+use serde::{Deserialize, Serialize};
+use tensor_ops::{Scalar, Shape, Tensor, View, zip};
+
+use crate::error::check_setting;
+use crate::mode::uniform;
+use crate::{Dual, Layer, Mode, Parameter, Result, Wanted, Workspace};
+
+/// Leaves numbers out while the network learns. Output and input have the same shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    /// The share of numbers that are left out, from 0 to below 1.
+    pub rate: f64,
+}
+
+/// The scratch: what each number is multiplied by.
+const FACTORS: usize = 0;
+
+impl<T: Scalar> Layer<T> for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape> {
+        let ok = (0.0..1.0).contains(&self.rate);
+        check_setting(ok, "dropout", "rate", "a number from 0 to below 1", self.rate)?;
+        Ok(input)
+    }
+
+    fn forward(
+        &self,
+        _parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        workspace.scratch(1);
+        let Workspace { output, scratch, mode, .. } = workspace;
+        let factors = &mut scratch[FACTORS];
+        factors.resize(input.shape());
+        let kept = T::from_f64(1.0 / (1.0 - self.rate));
+        match *mode {
+            Mode::Inference => factors.fill(T::one()),
+            Mode::Training { noise } => {
+                for (index, factor) in factors.data_mut().iter_mut().enumerate() {
+                    *factor = if uniform(noise, index as u64) < self.rate { T::zero() } else { kept };
+                }
+            }
+        }
+        Ok(zip(input, factors.view(), output, |x, factor| x * factor)?)
+    }
+
+    fn backward(
+        &self,
+        _parameters: &[Parameter<T>],
+        _input: View<'_, T>,
+        grad_output: View<'_, T>,
+        _wanted: Wanted,
+        _gradients: &mut [Tensor<T>],
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        let Workspace { grad_input, scratch, .. } = workspace;
+        Ok(zip(grad_output, scratch[FACTORS].view(), grad_input, |g, factor| g * factor)?)
+    }
+
+    fn forward_tangent(
+        &self,
+        _parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        let factors = workspace.scratch[FACTORS].view();
+        Ok(zip(input.tangent, factors, &mut tangents.output, |x, factor| x * factor)?)
+    }
+
+    fn backward_tangent(
+        &self,
+        _parameters: &[Parameter<T>],
+        _input: Dual<'_, T>,
+        grad_output: Dual<'_, T>,
+        _wanted: Wanted,
+        _gradients: &mut [Tensor<T>],
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        let factors = workspace.scratch[FACTORS].view();
+        Ok(zip(grad_output.tangent, factors, &mut tangents.grad_input, |g, factor| g * factor)?)
+    }
+}
