@@ -52,7 +52,7 @@ pub(crate) fn write_all<T: Scalar>(
                 save_all(&places("discriminator")?, &figure)?;
             }
         }
-        Source::Points(_) | Source::Table(_) => {
+        Source::Points(_) | Source::Table(_) | Source::Images(_) => {
             if let Some(figure) = points(session, result)? {
                 save_all(&places("points")?, &figure)?;
             }
@@ -94,7 +94,7 @@ pub(crate) fn save_main<T: Scalar>(
             ];
             save_all(paths, &Histogram::new(&title, "value", &series))
         }
-        Source::Points(_) | Source::Table(_) => match points(session, result)? {
+        Source::Points(_) | Source::Table(_) | Source::Images(_) => match points(session, result)? {
             Some(figure) => save_all(paths, &figure),
             None => save_all(paths, &columns(session, result)),
         },
@@ -111,12 +111,12 @@ pub(crate) fn save_samples(path: &Path, source: &Source, samples: &Tensor<f64>) 
             let series = [Series { name: "generated", values: samples.data() }];
             save(path, &Histogram::new(&title, "value", &series))
         }
-        Source::Points(_) | Source::Table(_) if width == 2 => {
+        Source::Points(_) | Source::Table(_) | Source::Images(_) if width == 2 => {
             let points = samples.data().chunks_exact(2).map(|row| (row[0], row[1])).collect();
             let layers = vec![Layer { name: "generated", colour: VERMILLION, mark: Mark::Dots, points }];
             save(path, &Figure { title, x_label: "x", y_label: "y", layers, ..Figure::default() })
         }
-        Source::Points(_) | Source::Table(_) => {
+        Source::Points(_) | Source::Table(_) | Source::Images(_) => {
             let panel = |column: usize| Figure {
                 title: column_title(source, column),
                 x_label: "value",

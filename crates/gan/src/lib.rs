@@ -38,8 +38,8 @@ pub use config::{
     preset,
 };
 pub use data::{
-    Column, ColumnName, Component, Data, Distribution, Latent, MixtureComponent, Modes, Place, Points,
-    Source, Table,
+    Column, ColumnName, Component, Data, Distribution, ImageFacts, Images, Latent, MixtureComponent, Modes,
+    Place, Points, Source, Table,
 };
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Kind, Measure};

@@ -1,6 +1,9 @@
 //! Where real rows and latents come from.
 
 mod distribution;
+mod folder;
+mod idx;
+mod images;
 mod points;
 mod table;
 
@@ -8,17 +11,18 @@ use std::path::PathBuf;
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use tensor_ops::Scalar;
+use tensor_ops::{Scalar, Shape};
 
 pub(crate) use distribution::normal;
 pub use distribution::{Component, Distribution};
+pub use images::{ImageFacts, Images};
 pub use points::{Modes, Points};
 pub use table::{Column, ColumnName, Table};
 
 use crate::{Error, Result};
 
 /// Real data. The one-dimensional kinds give rows of any number of independent numbers; the others give points, as many
-/// numbers to a row as they have.
+/// numbers to a row as they have, or images, rows of the shape height, width, channels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Data {
@@ -114,6 +118,29 @@ pub enum Data {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         columns: Option<Vec<ColumnName>>,
     },
+    /// [`Images::digits`].
+    Digits {},
+    /// [`Images::read_idx`].
+    Idx {
+        /// The file of images; relative to the folder that the program runs in.
+        images: PathBuf,
+        /// The file of their labels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        labels: Option<PathBuf>,
+    },
+    /// [`Images::read_folder`].
+    Folder {
+        /// The folder; relative to the one that the program runs in.
+        path: PathBuf,
+        /// The height and the width that pictures are brought to.
+        size: [usize; 2],
+        /// 1 for grey, 3 for colour.
+        #[serde(default = "grey")]
+        channels: usize,
+        /// Whether each folder in it is a class.
+        #[serde(default)]
+        labels: bool,
+    },
 }
 
 /// A normal distribution in a mixture.
@@ -154,6 +181,10 @@ fn eight() -> usize {
     8
 }
 
+fn grey() -> usize {
+    1
+}
+
 fn yes() -> bool {
     true
 }
@@ -167,7 +198,12 @@ pub enum Source {
     Points(Points),
     /// Rows of a table.
     Table(Table),
+    /// Images.
+    Images(Images),
 }
+
+/// The longest side that pictures of a folder can be brought to.
+const LONGEST_SIDE: usize = 4096;
 
 impl Data {
     /// Checks the settings.
@@ -175,13 +211,26 @@ impl Data {
     /// # Errors
     /// [`Error::Setting`] for one out of its range.
     pub(crate) fn check(&self) -> Result<()> {
-        if let Self::Csv { .. } = self { Ok(()) } else { self.open().map(drop) }
+        let refuse = |field, expected: &str, found: String| {
+            Err(Error::Setting { field, expected: expected.to_owned(), found })
+        };
+        match self {
+            Self::Folder { size, .. } if !size.iter().all(|side| (1..=LONGEST_SIDE).contains(side)) => {
+                let expected = format!("a height and a width from 1 to {LONGEST_SIDE}");
+                refuse("data.size", &expected, format!("{size:?}"))
+            }
+            Self::Folder { channels, .. } if ![1, 3].contains(channels) => {
+                refuse("data.channels", "1 (grey) or 3 (colour)", channels.to_string())
+            }
+            Self::Csv { .. } | Self::Digits {} | Self::Idx { .. } | Self::Folder { .. } => Ok(()),
+            _ => self.open().map(drop),
+        }
     }
 
-    /// The data itself: for a table, its file is read.
+    /// The data itself: for a table or images, files are read.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a setting out of its range, what [`Table::read`] refuses.
+    /// [`Error::Setting`] for a setting out of its range, what [`Table::read`] and [`Images`] refuse.
     pub fn open(&self) -> Result<Source> {
         let numbers = |distribution: Distribution| {
             distribution.check("data")?;
@@ -223,6 +272,25 @@ impl Data {
             Self::Csv { ref path, header, ref columns } => {
                 Table::read(path, header, columns.as_deref()).map(Source::Table)
             }
+            Self::Digits {} => Ok(Source::Images(Images::digits())),
+            Self::Idx { ref images, ref labels } => {
+                Images::read_idx(images, labels.as_deref()).map(Source::Images)
+            }
+            Self::Folder { ref path, size, channels, labels } => {
+                self.check()?;
+                Images::read_folder(path, size, channels, labels).map(Source::Images)
+            }
+        }
+    }
+
+    /// The data for mapping samples back alone: no file is read. What only files tell comes from the checkpoint.
+    pub(crate) fn without_rows(&self) -> Result<Source> {
+        match self {
+            Self::Csv { .. } => Ok(Source::Table(Table::without_rows(Vec::new()))),
+            Self::Idx { .. } | Self::Folder { .. } => {
+                Ok(Source::Images(Images::without_rows(ImageFacts::default())))
+            }
+            data => data.open(),
         }
     }
 }
@@ -265,7 +333,26 @@ impl Source {
             Self::Numbers(_) => None,
             Self::Points(points) => Some(points.width()),
             Self::Table(table) => Some(table.width()),
+            Self::Images(images) => Some(images.width()),
         }
+    }
+
+    /// Whether it is known what a row is: from the data, or from a checkpoint.
+    pub(crate) fn is_known(&self) -> bool {
+        self.width() != Some(0)
+    }
+
+    /// The shape of a row, where it has more than one axis.
+    #[must_use]
+    pub fn shape(&self) -> Option<Shape> {
+        if let Self::Images(images) = self { images.shape() } else { None }
+    }
+
+    /// How many classes the rows are of; `None` for data without labels.
+    #[must_use]
+    pub fn classes(&self) -> Option<usize> {
+        let Self::Images(images) = self else { return None };
+        images.facts().classes.as_ref().map(Vec::len)
     }
 
     /// Fills `out` with rows, as the networks see them.
@@ -274,20 +361,35 @@ impl Source {
             Self::Numbers(distribution) => distribution.fill(rng, out),
             Self::Points(points) => points.fill(rng, out),
             Self::Table(table) => table.fill(rng, out),
+            Self::Images(images) => images.fill(rng, out),
+        }
+    }
+
+    /// As [`Source::fill`], from the same random numbers the same rows; their classes, counted from 0, become `labels`,
+    /// which stays empty for data without.
+    pub fn fill_labelled<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], labels: &mut Vec<u32>) {
+        labels.clear();
+        match self {
+            Self::Images(images) => images.fill_labelled(rng, out, labels),
+            _ => self.fill(rng, out),
         }
     }
 
     /// Maps rows as the networks see them to the data's units.
     pub fn restore<T: Scalar>(&self, rows: &mut [T]) {
-        if let Self::Table(table) = self {
-            table.restore(rows);
+        match self {
+            Self::Table(table) => table.restore(rows),
+            Self::Images(images) => images.restore(rows),
+            Self::Numbers(_) | Self::Points(_) => {}
         }
     }
 
     /// Maps rows in the data's units to what the networks see.
     pub fn standardise<T: Scalar>(&self, rows: &mut [T]) {
-        if let Self::Table(table) = self {
-            table.standardise(rows);
+        match self {
+            Self::Table(table) => table.standardise(rows),
+            Self::Images(images) => images.standardise(rows),
+            Self::Numbers(_) | Self::Points(_) => {}
         }
     }
 

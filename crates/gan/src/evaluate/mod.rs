@@ -5,11 +5,13 @@
 //! | numbers | mean, standard deviation, skewness and quantiles of both; Kolmogorov-Smirnov, Wasserstein-1 and energy distance; for a mixture the largest error of a component's weight |
 //! | points and tables | sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; for each column the largest KS and Wasserstein-1 distance; the largest difference of a correlation |
 //! | points around known modes | modes captured, share of high-quality samples, reverse KL divergence |
+//! | images | of the pixels: sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; mean distance to the nearest image of the data |
 //!
 //! A sample of real data is not at distance 0 from another one: beside each value stands the **floor**, the mean of the
 //! same measure over pairs of real samples of the same size, all drawn anew; for a statistic, such as the mean, the mean
 //! of the absolute difference. A generator is as good as can be told when it reaches the floor.
 
+mod images;
 mod modes;
 mod numbers;
 mod points;
@@ -110,7 +112,7 @@ impl Floor {
         for _ in 0..PAIRS {
             source.fill(rng, &mut a);
             source.fill(rng, &mut b);
-            let values = measure(source, &a, &b, width);
+            let values = measure(source, &a, &b, width, false);
             sums.resize(values.len(), 0.0);
             for (sum, Value { kind, value, .. }) in sums.iter_mut().zip(values) {
                 *sum += if let Kind::Statistic(real) = kind { (value - real).abs() } else { value };
@@ -128,7 +130,7 @@ pub(crate) fn evaluate(
     width: usize,
     floor: &Floor,
 ) -> Evaluation {
-    let values = measure(source, real, generated, width).into_iter().zip(&floor.0);
+    let values = measure(source, real, generated, width, true).into_iter().zip(&floor.0);
     let measures = values.map(|(Value { name, kind, value }, &floor)| Measure { name, kind, value, floor });
     let count = real.len() / source.width().unwrap_or(1).max(1);
     Evaluation { count, measures: measures.collect() }
@@ -138,10 +140,11 @@ pub(crate) fn evaluate(
 pub(crate) fn names(source: &Source) -> Vec<&'static str> {
     let width = source.width().unwrap_or(1);
     let some: Vec<f64> = (0..8 * width).map(|i| (i * i) as f64).collect();
-    measure(source, &some, &some, width).into_iter().map(|value| value.name).collect()
+    measure(source, &some, &some, width, true).into_iter().map(|value| value.name).collect()
 }
 
-fn measure(source: &Source, real: &[f64], generated: &[f64], width: usize) -> Vec<Value> {
+/// `fresh` says that the generated rows were generated, and are not real ones in their place.
+fn measure(source: &Source, real: &[f64], generated: &[f64], width: usize, fresh: bool) -> Vec<Value> {
     match source {
         Source::Numbers(distribution) => {
             let mut values = numbers::measure(real, generated);
@@ -157,5 +160,6 @@ fn measure(source: &Source, real: &[f64], generated: &[f64], width: usize) -> Ve
             values
         }
         Source::Points(_) | Source::Table(_) => points::measure(real, generated, width),
+        Source::Images(known) => images::measure(known, real, generated, fresh),
     }
 }

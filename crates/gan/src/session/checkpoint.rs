@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tensor_ops::Scalar;
 
 use super::{Session, StageSums};
-use crate::{Column, Error, Learner, Result, Source, Table};
+use crate::{Column, Error, ImageFacts, Images, Learner, Result, Source, Table};
 
 /// The version of checkpoints that this library writes.
 const FORMAT: u32 = 1;
@@ -26,11 +26,18 @@ struct Place {
     /// Those of a table: samples are mapped back by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     columns: Vec<Column>,
+    /// Those of images, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    images: Option<ImageFacts>,
 }
 
 impl<T: Scalar> Session<T> {
     fn columns(&self) -> Vec<Column> {
         if let Source::Table(table) = &self.source { table.columns.clone() } else { Vec::new() }
+    }
+
+    fn image_facts(&self) -> Option<ImageFacts> {
+        if let Source::Images(images) = &self.source { Some(images.facts().clone()) } else { None }
     }
 
     /// All that resuming needs, as the bytes of a safetensors file. The same state gives the same bytes.
@@ -43,6 +50,7 @@ impl<T: Scalar> Session<T> {
         // The streams' positions fit: 2^64 words would take centuries to draw.
         let place = Place {
             columns: self.columns(),
+            images: self.image_facts(),
             format: FORMAT,
             epoch: self.epoch,
             stage_sums: self.sums,
@@ -93,8 +101,14 @@ impl<T: Scalar> Session<T> {
                 &place.epoch.to_string(),
             ));
         }
-        if !self.columns().is_empty() && self.columns() != place.columns {
+        if self.source.is_known() && self.columns() != place.columns {
             return Err(broken("the columns that the data has now", "others: the file has changed"));
+        }
+        if self.source.is_known() && self.image_facts() != place.images {
+            return Err(broken("the images that the data has now", "others: the files have changed"));
+        }
+        if matches!(self.source, Source::Images(_)) && place.images.is_none() {
+            return Err(broken("what is known of the images", "nothing"));
         }
         let mut restored = Vec::new();
         for (prefix, Learner { network, optimizer, .. }) in self.trainer.learners() {
@@ -124,10 +138,11 @@ impl<T: Scalar> Session<T> {
             }
             learner.state.step = step;
         }
-        if let Source::Table(table) = &mut self.source
-            && table.columns.is_empty()
-        {
-            *table = Table::without_rows(place.columns);
+        if !self.source.is_known() {
+            match &mut self.source {
+                Source::Images(images) => *images = Images::without_rows(place.images.unwrap_or_default()),
+                source => *source = Source::Table(Table::without_rows(place.columns)),
+            }
         }
         self.epoch = place.epoch;
         self.sums = place.stage_sums;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor};
 
 use crate::evaluate::{self, Evaluation, Floor};
-use crate::{Config, Data, Distribution, Error, Result, Source, StepScore, Table, Trainer};
+use crate::{Config, Distribution, Error, Result, Source, StepScore, Trainer};
 
 /// How many rows are generated at a time, which bounds the memory of a large sample.
 const SAMPLE_ROWS: usize = 1024;
@@ -101,10 +101,7 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// As [`Session::new`].
     pub fn without_data(config: Config) -> Result<Self> {
-        let source = match &config.data {
-            Data::Csv { .. } => Source::Table(Table::without_rows(Vec::new())),
-            data => data.open()?,
-        };
+        let source = config.data.without_rows()?;
         Self::with_source(config, source)
     }
 
@@ -352,12 +349,20 @@ impl<T: Scalar> Session<T> {
 
 /// Refuses rows that the networks cannot take, and bounds on measures that there are not.
 fn check_data(config: &Config, source: &Source, row: Shape) -> Result<()> {
-    // Columns that are not known yet are those of the checkpoint.
-    if let Some(width) = source.width().filter(|&width| width > 0 && width != row.len()) {
-        let expected = format!("an output of {width} numbers, a row of the data");
+    // What is not known yet is that of the checkpoint.
+    if !source.is_known() {
+        return Ok(());
+    }
+    let expected = match (source.shape(), source.width()) {
+        (Some(shape), _) if shape != row => Some(shape.to_string()),
+        (None, Some(width)) if width != row.len() => Some(format!("of {width} numbers")),
+        _ => None,
+    };
+    if let Some(expected) = expected {
+        let expected = format!("an output {expected}, a row of the data");
         return Err(Error::Setting { field: "generator.layers", expected, found: row.to_string() });
     }
-    if config.evaluate.require.is_empty() || source.width() == Some(0) {
+    if config.evaluate.require.is_empty() {
         return Ok(());
     }
     let known = evaluate::names(source);

@@ -1,0 +1,248 @@
+//! A folder of pictures: PNG, JPEG, PGM and PPM.
+//!
+//! Each picture is turned upright as its EXIF data say, laid over white where it is transparent, brought to 8 bits, to
+//! grey by Rec. 709 luma where grey is wanted, cropped around its middle to the shape of the size, and scaled by Lanczos
+//! with 3 lobes, or left as it is where it has the size. Of an animated PNG that is its first picture; a JPEG in CMYK
+//! becomes RGB without regard to its colour profile.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::imageops::{self, FilterType};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageReader, Limits, Luma, Pixel, Rgb, RgbImage};
+use tensor_ops::{Shape, for_each_shard};
+
+use super::images::Labels;
+use crate::{Error, Result};
+
+/// The endings of pictures that are read.
+const READ: [&str; 7] = ["png", "jpg", "jpeg", "pgm", "ppm", "pbm", "pnm"];
+/// The endings of pictures that are not: leaving them out would go unnoticed.
+const UNREAD: [&str; 8] = ["gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "jxl"];
+/// The most pixels a picture may have, as its header says, before it is decoded.
+const MOST_PIXELS: u64 = 1 << 26;
+/// The most memory that decoding one may take, in bytes.
+const MOST_MEMORY: u64 = 1 << 30;
+/// The largest file that is read, in bytes.
+const MOST_BYTES: u64 = 1 << 28;
+/// Folders deeper in each other than this are links that lead back.
+const DEEPEST: usize = 32;
+/// The share of pictures of one kind above which others are mentioned.
+const MAJORITY: f64 = 0.9;
+
+/// What a folder holds.
+pub(super) struct Contents {
+    pub(super) pixels: Vec<u8>,
+    pub(super) labels: Option<Labels>,
+    pub(super) note: Option<String>,
+}
+
+/// Reads all pictures, in the natural order of their names.
+pub(super) fn read(
+    root: &Path,
+    [height, width]: [usize; 2],
+    channels: usize,
+    labelled: bool,
+) -> Result<Contents> {
+    let mut names = Vec::new();
+    list(root, Path::new(""), 0, &mut names)?;
+    names.sort_by_cached_key(|name| natural(name));
+    if names.is_empty() {
+        let message = format!("expected pictures ({}), found none", READ.map(|e| format!(".{e}")).join(", "));
+        return Err(Error::file(root, message));
+    }
+    let labels = if labelled { Some(labels(root, &names)?) } else { None };
+    let all = Shape::new(&[names.len(), height, width, channels])
+        .map_err(|error| Error::file(root, error.to_string()))?;
+    let mut pixels = Vec::new();
+    if pixels.try_reserve_exact(all.len()).is_err() {
+        let message = format!("expected memory for {all} pixels, found too little; a smaller size may help");
+        return Err(Error::file(root, message));
+    }
+    pixels.resize(all.len(), 0);
+    let mut jobs: Vec<(&PathBuf, &mut [u8], Result<()>)> = names
+        .iter()
+        .zip(pixels.chunks_exact_mut(all.without_first().len()))
+        .map(|(name, pixels)| (name, pixels, Ok(())))
+        .collect();
+    for_each_shard(&mut jobs, |_, (name, pixels, outcome)| {
+        *outcome = decode(&root.join(name), [height as u32, width as u32], pixels);
+    });
+    jobs.into_iter().try_for_each(|(_, _, outcome)| outcome)?;
+    Ok(Contents { pixels, labels, note: note(&names) })
+}
+
+/// Adds the names, from `root`, of all pictures in a folder and those in it. What starts with a dot is left out.
+fn list(root: &Path, folder: &Path, depth: usize, names: &mut Vec<PathBuf>) -> Result<()> {
+    let path: PathBuf = root.join(folder).components().collect();
+    if depth > DEEPEST {
+        return Err(Error::file(
+            &path,
+            format!("expected at most {DEEPEST} folders in each other, found more"),
+        ));
+    }
+    for entry in fs::read_dir(&path).map_err(Error::io(&path, "read the folder"))? {
+        let name = entry.map_err(Error::io(&path, "read the folder"))?.file_name();
+        if name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let name = folder.join(name);
+        let path = root.join(&name);
+        let is_folder = fs::metadata(&path).as_ref().is_ok_and(Metadata::is_dir);
+        let kind = ending(&name);
+        if is_folder {
+            list(root, &name, depth + 1, names)?;
+        } else if READ.contains(&kind.as_str()) {
+            names.push(name);
+        } else if UNREAD.contains(&kind.as_str()) {
+            return Err(Error::file(&path, "expected PNG, JPEG, PGM or PPM; convert it, or move it away"));
+        }
+    }
+    Ok(())
+}
+
+fn ending(name: &Path) -> String {
+    name.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// A part of a name: numbers are in order of value (their length without zeros, then their digits).
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Number(usize, String),
+    Text(String),
+}
+
+/// What a name is sorted by, folder by folder, so that 2 comes before 10; 02 and 2 come in the order of their bytes.
+fn natural(name: &Path) -> Vec<(Vec<Part>, OsString)> {
+    let parts = |name: &OsStr| {
+        let text = name.to_string_lossy();
+        let mut parts = Vec::new();
+        for run in text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
+            let text = String::from_utf8_lossy(run).into_owned();
+            let digits = text.trim_start_matches('0');
+            let is_number = run[0].is_ascii_digit();
+            parts.push(if is_number {
+                Part::Number(digits.len(), digits.to_owned())
+            } else {
+                Part::Text(text)
+            });
+        }
+        (parts, name.to_owned())
+    };
+    name.iter().map(parts).collect()
+}
+
+/// The class of each picture: the folder in `root` that it is in.
+fn labels(root: &Path, names: &[PathBuf]) -> Result<Labels> {
+    let mut labels = Labels { classes: Vec::new(), of_images: Vec::new() };
+    for name in names {
+        let mut folders = name.iter();
+        let (Some(class), Some(_)) = (folders.next(), folders.next()) else {
+            let message =
+                "expected pictures in folders, one for each class, as data.labels says, found one beside";
+            return Err(Error::file(&root.join(name), message));
+        };
+        // Sorted by folder first, so a class comes in one piece.
+        let class = class.to_string_lossy().into_owned();
+        if labels.classes.last() != Some(&class) {
+            labels.classes.push(class);
+        }
+        labels.of_images.push(labels.classes.len() as u32 - 1);
+    }
+    Ok(labels)
+}
+
+/// Mentions the few pictures that are of another kind than nearly all: they may be there by mistake.
+fn note(names: &[PathBuf]) -> Option<String> {
+    let kind = |name: &Path| ending(name).replace("jpeg", "jpg");
+    let count = |wanted: &str| names.iter().filter(|name| kind(name) == wanted).count();
+    let most = READ.into_iter().max_by_key(|ending| count(ending))?;
+    let odd: Vec<&PathBuf> = names.iter().filter(|name| kind(name) != most).collect();
+    if odd.is_empty() || (count(most) as f64) < MAJORITY * names.len() as f64 {
+        return None;
+    }
+    let others = if odd.len() > 1 { format!(" and {} more", odd.len() - 1) } else { String::new() };
+    let (all, first) = (names.len(), odd[0].display());
+    Some(format!("of {all} pictures all are .{most} but {first}{others}; move away what does not belong"))
+}
+
+/// Decodes a picture into `out`, which has 1 or 3 channels for each pixel of the size.
+fn decode(path: &Path, [height, width]: [u32; 2], out: &mut [u8]) -> Result<()> {
+    let failed = |message: String| Error::file(path, message);
+    let length = fs::metadata(path).map_err(Error::io(path, "read"))?.len();
+    if length > MOST_BYTES {
+        return Err(failed(format!("expected at most {MOST_BYTES} bytes, found {length}")));
+    }
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    let broken =
+        |error: image::ImageError| failed(format!("expected a PNG, JPEG, PGM or PPM picture: {error}"));
+    let mut reader =
+        ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(Error::io(path, "read"))?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_MEMORY);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(broken)?;
+    let (wide, high) = decoder.dimensions();
+    let pixels = u64::from(wide) * u64::from(high);
+    if pixels == 0 || pixels > MOST_PIXELS {
+        return Err(failed(format!("expected 1 to {MOST_PIXELS} pixels, found {wide} x {high}")));
+    }
+    if is_cut_off(&bytes) {
+        return Err(failed("expected a whole JPEG, found no end".to_owned()));
+    }
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    picture.apply_orientation(orientation);
+    if picture.color().has_alpha() {
+        picture = over_white(&picture).into();
+    }
+    if out.len() == (height * width) as usize {
+        out.copy_from_slice(&fitted::<Luma<u8>>(&picture.into_luma8(), height, width));
+    } else {
+        out.copy_from_slice(&fitted::<Rgb<u8>>(&picture.into_rgb8(), height, width));
+    }
+    Ok(())
+}
+
+/// Whether a JPEG has no end: its decoder fills what is missing with grey.
+fn is_cut_off(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let [0xff, 0xd8, ..] = bytes
+        && let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4)
+        && marker != 0xda
+    {
+        at += 2 + usize::from(u16::from_be_bytes([high, low]));
+    }
+    // In what follows, a marker cannot be part of something else; before it, a small preview may have an end of its own.
+    let is_end = |pair: &[u8]| pair == [0xff, 0xd9];
+    bytes.starts_with(&[0xff, 0xd8]) && !bytes.get(at..).is_some_and(|rest| rest.windows(2).any(is_end))
+}
+
+fn over_white(picture: &DynamicImage) -> RgbImage {
+    let mut over = RgbImage::new(picture.width(), picture.height());
+    for (pixel, over) in picture.to_rgba8().pixels().zip(over.pixels_mut()) {
+        let [colour @ .., alpha] = pixel.0.map(u32::from);
+        *over = Rgb(colour.map(|x| ((x * alpha + 255 * (255 - alpha) + 127) / 255) as u8));
+    }
+    over
+}
+
+/// The largest part around the middle that has the shape of the size, scaled to it.
+fn fitted<P: Pixel<Subpixel = u8> + 'static>(
+    picture: &ImageBuffer<P, Vec<u8>>,
+    height: u32,
+    width: u32,
+) -> Vec<u8> {
+    let (wide, high) = picture.dimensions();
+    let share = |side: u32, of: u32, to: u32| {
+        ((u64::from(side) * u64::from(of) + u64::from(to) / 2) / u64::from(to)).max(1)
+    };
+    let cropped_wide = share(high, width, height).min(u64::from(wide)) as u32;
+    let cropped_high = share(wide, height, width).min(u64::from(high)) as u32;
+    let (left, top) = ((wide - cropped_wide) / 2, (high - cropped_high) / 2);
+    let middle = imageops::crop_imm(picture, left, top, cropped_wide, cropped_high);
+    imageops::resize(&*middle, width, height, FilterType::Lanczos3).into_raw()
+}

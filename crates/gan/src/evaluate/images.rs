@@ -1,0 +1,73 @@
+//! How close generated images are to real ones, as points in a space of features.
+//!
+//! The features are the pixels themselves, scaled to [-1, 1]: two images are near each other where they agree pixel by
+//! pixel. Features that see more than that take their place in [`features`].
+
+use tensor_ops::Tensor;
+
+use super::points::{Rows, compare};
+use super::{Kind, Value};
+use crate::Images;
+
+/// Images of each kind of which all pairs are looked at.
+const PAIRED: usize = 1000;
+/// Images that are compared with all of the data.
+const SOUGHT: usize = 256;
+
+/// The measures of points on features; and the mean Euclidean distance of an image to the nearest one of the data, of
+/// real ones to the nearest other, which is what images of the same kind that were held out would show. Below that,
+/// samples are copies; above it, they are unlike the data.
+///
+/// `fresh` says that the generated images are not themselves out of the data.
+pub(super) fn measure(images: &Images, real: &[f64], generated: &[f64], fresh: bool) -> Vec<Value> {
+    let width = images.width();
+    let mut values = compare(features(real, width), features(generated, width), PAIRED);
+    let held_out = nearest_distance(images, real, false);
+    let value = nearest_distance(images, generated, fresh);
+    values.push(Value { name: "nearest_distance", kind: Kind::Statistic(held_out), value });
+    values
+}
+
+/// What of images is compared.
+fn features(images: &[f64], width: usize) -> Rows<'_> {
+    Rows { data: images, width }
+}
+
+fn nearest_distance(images: &Images, rows: &[f64], fresh: bool) -> f64 {
+    let width = images.width();
+    let rows: Vec<f32> = rows.iter().take(SOUGHT * width).map(|x| *x as f32).collect();
+    let count = rows.len() / width;
+    let rows = Tensor::from_vec([count, width], rows).unwrap_or_default();
+    let nearest = images.nearest(rows.view()).unwrap_or_default();
+    // An image out of the data is the nearest to itself.
+    let distance = |[first, second]: &[(usize, f64); 2]| if fresh { first.1 } else { second.1 };
+    nearest.iter().map(distance).sum::<f64>() / count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn nearest(rows: &[f64], fresh: bool) -> (f64, f64) {
+        let images = Images::digits();
+        let mut real = vec![0.0; 64 * 100];
+        images.fill(&mut ChaCha8Rng::seed_from_u64(1), &mut real);
+        let values = measure(&images, &real, if rows.is_empty() { &real } else { rows }, fresh);
+        let value = values.into_iter().find(|value| value.name == "nearest_distance").unwrap();
+        let Kind::Statistic(held_out) = value.kind else { panic!("{value:?}") };
+        (held_out, value.value)
+    }
+
+    #[test]
+    fn copies_are_nearer_and_noise_further_than_what_was_held_out() {
+        let (held_out, value) = nearest(&[], false);
+        assert_eq!(held_out, value);
+        assert!((1.0..4.0).contains(&held_out), "{held_out}");
+        assert_eq!(nearest(&[], true).1, 0.0);
+        let noise: Vec<f64> = (0..6400).map(|i| f64::from(i) * 0.37 % 2.0 - 1.0).collect();
+        assert!(nearest(&noise, true).1 > 2.0 * held_out);
+    }
+}

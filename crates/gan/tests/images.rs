@@ -1,0 +1,413 @@
+//! Images from files: what is read, in which order, and what is refused.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use gan::{Config, Data, Images, Session, Source};
+use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageFormat, Rgb, RgbImage, RgbaImage};
+use tempfile::TempDir;
+
+fn idx(sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, sizes.len() as u8];
+    sizes.iter().for_each(|size| file.extend_from_slice(&size.to_be_bytes()));
+    file.extend_from_slice(bytes);
+    file
+}
+
+fn zipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A folder with these files.
+fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    picture.into().write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+/// A PGM of one grey.
+fn pgm(width: u32, height: u32, grey: u8) -> Vec<u8> {
+    encoded(GrayImage::from_pixel(width, height, image::Luma([grey])), ImageFormat::Pnm)
+}
+
+fn read(folder: &TempDir, channels: usize, labelled: bool) -> gan::Result<Images> {
+    Images::read_folder(folder.path(), [2, 2], channels, labelled)
+}
+
+/// What is said, with the folder's own path left out, in one line.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(folder: &Path, result: gan::Result<T>, message: &str) {
+    let found = result.unwrap_err().to_string().replace(&format!("{}", folder.display()), "DIR");
+    assert_eq!(found, message);
+    assert!(!found.contains('\n'), "{found}");
+}
+
+#[test]
+fn idx_files_are_read_plain_and_gzipped() {
+    let (images, labels) = (idx(&[2, 1, 3], &[0, 1, 2, 253, 254, 255]), idx(&[2], &[9, 4]));
+    let files = folder(&[
+        ("images", images.clone()),
+        ("labels", labels.clone()),
+        ("images.gz", zipped(&images)),
+        ("labels.gz", zipped(&labels)),
+    ]);
+    let at = |name: &str| files.path().join(name);
+    let plain = Images::read_idx(&at("images"), Some(&at("labels"))).unwrap();
+    assert_eq!((plain.facts().shape, plain.facts().count), ([1, 3, 1], 2));
+    assert_eq!((plain.image(0), plain.image(1)), (&[0, 1, 2][..], &[253, 254, 255][..]));
+    assert_eq!(plain.facts().classes.as_deref(), Some(&["4".to_owned(), "9".to_owned()][..]));
+    assert_eq!(Images::read_idx(&at("images.gz"), Some(&at("labels.gz"))).unwrap(), plain);
+    assert_eq!(Images::read_idx(&at("images.gz"), None).unwrap().facts().classes, None);
+}
+
+#[test]
+fn broken_idx_files_are_refused() {
+    let good = idx(&[2, 1, 3], &[0; 6]);
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("empty", vec![], "expected IDX images, which start with [00, 00, 08, 03], found []"),
+        (
+            "text",
+            b"p0,p1".to_vec(),
+            "expected IDX images, which start with [00, 00, 08, 03], found [70, 30, 2c, 70]",
+        ),
+        (
+            "labels",
+            idx(&[6], &[0; 6]),
+            "expected IDX images, which start with [00, 00, 08, 03], found [00, 00, 08, 01]",
+        ),
+        ("header", good[..9].to_vec(), "expected an IDX header of 16 bytes, found 9"),
+        (
+            "short",
+            good[..20].to_vec(),
+            "expected 6 bytes after the header, for images [2, 1, 3], found a file that holds at most 4",
+        ),
+        (
+            "long",
+            [&good[..], &[0]].concat(),
+            "expected 6 bytes after the header, for images [2, 1, 3], found more",
+        ),
+        ("short.gz", zipped(&good[..20]), "expected 6 bytes after the header, for images [2, 1, 3], found 4"),
+        (
+            "long.gz",
+            zipped(&[&good[..], &[0]].concat()),
+            "expected 6 bytes after the header, for images [2, 1, 3], found more",
+        ),
+        (
+            "none",
+            idx(&[0, 1, 3], &[]),
+            "expected 0 bytes after the header, for images [0, 1, 3], found an axis of size 0",
+        ),
+        (
+            "flat",
+            idx(&[5, 0, 3], &[]),
+            "expected 0 bytes after the header, for images [5, 0, 3], found an axis of size 0",
+        ),
+        (
+            "claims",
+            idx(&[u32::MAX, 16, 16], &[0; 9]),
+            "expected 1099511627520 bytes after the header, for images [4294967295, 16, 16], found a file that holds at most 9",
+        ),
+        (
+            "overflows",
+            idx(&[u32::MAX, u32::MAX, u32::MAX], &[]),
+            "images: shape [4294967295, 4294967295, 4294967295]: more elements than memory can hold",
+        ),
+    ];
+    for (name, bytes, message) in cases {
+        let files = folder(&[(name, bytes.clone())]);
+        let path = files.path().join(name);
+        refused(files.path(), Images::read_idx(&path, None), &format!("DIR/{name}: {message}"));
+    }
+    // A bomb: 64 megabytes in a file of 64 kilobytes, of which the header wants 6 bytes.
+    let noise: Vec<u8> = (0..90_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let cut = zipped(&idx(&[9, 100, 100], &noise));
+    let cut = cut[..cut.len() / 2].to_vec();
+    let files = folder(&[
+        ("bomb.gz", zipped(&[good, vec![0; 1 << 26]].concat())),
+        ("cut.gz", cut),
+        ("images", idx(&[2, 1, 3], &[0; 6])),
+        ("labels", idx(&[3], &[0; 3])),
+    ]);
+    let at = |name: &str| files.path().join(name);
+    let more = "DIR/bomb.gz: expected 6 bytes after the header, for images [2, 1, 3], found more";
+    refused(files.path(), Images::read_idx(&at("bomb.gz"), None), more);
+    let cut = Images::read_idx(&at("cut.gz"), None).unwrap_err().to_string();
+    assert!(cut.contains("expected 90000 bytes after the header, for images [9, 100, 100], found "), "{cut}");
+    let mismatch = "DIR/labels: expected 2 labels, one for each image of DIR/images, found 3";
+    refused(files.path(), Images::read_idx(&at("images"), Some(&at("labels"))), mismatch);
+    let missing = Images::read_idx(&at("nowhere"), None).unwrap_err().to_string();
+    assert!(missing.contains("nowhere: cannot read: "), "{missing}");
+}
+
+#[test]
+fn a_folder_is_read_in_natural_order() {
+    let names = ["s10/1.pgm", "s2/10.pgm", "s2/9.PGM", "s2/02.pgm", "s1/a/1.pgm", "s1/b1.pgm"];
+    let files: Vec<_> = names.iter().enumerate().map(|(i, name)| (*name, pgm(2, 2, 10 * i as u8))).collect();
+    let files = folder(&[&files[..], &[("readme.txt", vec![]), ("s1/.hidden.pgm", vec![])]].concat());
+    let images = read(&files, 1, true).unwrap();
+    let greys: Vec<u8> = (0..images.facts().count).map(|index| images.image(index)[0]).collect();
+    assert_eq!(greys, [40, 50, 30, 20, 10, 0]);
+    assert_eq!(images.facts().classes.as_ref().unwrap().join(" "), "s1 s2 s10");
+    let source = Source::Images(images);
+    assert_eq!((source.classes(), source.shape()), (Some(3), Some([2, 2, 1].into())));
+    let (mut rows, mut labels) = (vec![0.0_f32; 4 * 60], Vec::new());
+    source.fill_labelled(
+        &mut <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(0),
+        &mut rows,
+        &mut labels,
+    );
+    source.restore(&mut rows);
+    for (row, label) in rows.chunks_exact(4).zip(&labels) {
+        let class = match row[0].round() as u8 {
+            40 | 50 => 0,
+            0 => 2,
+            _ => 1,
+        };
+        assert_eq!(*label, class);
+    }
+    // Without labels the folders are read through.
+    assert_eq!(read(&files, 1, false).unwrap().facts().classes, None);
+}
+
+#[test]
+fn pictures_of_each_kind_become_rows() {
+    let red = Rgb([255, 0, 0]);
+    let mut half = RgbaImage::from_pixel(2, 2, image::Rgba([0, 0, 0, 0]));
+    half.put_pixel(0, 0, image::Rgba([200, 100, 0, 255]));
+    half.put_pixel(1, 0, image::Rgba([0, 0, 0, 51]));
+    let deep = image::ImageBuffer::<image::Luma<u16>, _>::from_pixel(2, 2, image::Luma([0x80a0]));
+    let files = folder(&[
+        ("1.png", encoded(RgbImage::from_pixel(2, 2, red), ImageFormat::Png)),
+        ("2.png", encoded(half, ImageFormat::Png)),
+        ("3.png", encoded(DynamicImage::ImageLuma16(deep), ImageFormat::Png)),
+        ("4.jpeg", encoded(RgbImage::from_pixel(2, 2, red), ImageFormat::Jpeg)),
+        ("5.ppm", encoded(RgbImage::from_pixel(2, 2, red), ImageFormat::Pnm)),
+        ("6.png", encoded(GrayAlphaImage::from_pixel(2, 2, image::LumaA([9, 255])), ImageFormat::Png)),
+        // By what it is, whatever it is called.
+        ("7.jpg", encoded(RgbImage::from_pixel(2, 2, red), ImageFormat::Png)),
+    ]);
+    let grey = read(&files, 1, false).unwrap();
+    // Rec. 709: red is 21.26 % of white.
+    assert_eq!(grey.image(0), [54; 4]);
+    assert_eq!(grey.image(2), [0x80; 4]);
+    assert_eq!((grey.image(4), grey.image(5), grey.image(6)), (&[54; 4][..], &[9; 4][..], &[54; 4][..]));
+    let colour = read(&files, 3, false).unwrap();
+    assert_eq!(colour.facts().shape, [2, 2, 3]);
+    assert_eq!(colour.image(0), [255, 0, 0].repeat(4));
+    // Over white, where it is transparent.
+    assert_eq!(colour.image(1), [200, 100, 0, 204, 204, 204, 255, 255, 255, 255, 255, 255]);
+    assert!(colour.image(3).chunks(3).all(|pixel| pixel[0] > 250 && pixel[1] < 5 && pixel[2] < 5));
+}
+
+#[test]
+fn pictures_are_cropped_around_the_middle_and_scaled() {
+    // Black at the left and right ends, which are cropped; the middle is white above grey.
+    let mut wide = GrayImage::new(12, 8);
+    for (x, y, pixel) in wide.enumerate_pixels_mut() {
+        pixel.0[0] = if !(2..10).contains(&x) {
+            0
+        } else if y < 4 {
+            200
+        } else {
+            100
+        };
+    }
+    let files = folder(&[
+        ("a.png", encoded(wide, ImageFormat::Png)),
+        ("b.pgm", pgm(1, 1, 7)),
+        ("c.pgm", pgm(3, 9, 8)),
+    ]);
+    let images = read(&files, 1, false).unwrap();
+    let [top, bottom] = [images.image(0)[..2].to_vec(), images.image(0)[2..].to_vec()];
+    assert!(top.iter().all(|x| (180..=220).contains(x)) && bottom.iter().all(|x| (80..=120).contains(x)));
+    assert_eq!((images.image(1), images.image(2)), (&[7; 4][..], &[8; 4][..]));
+}
+
+#[test]
+fn folders_that_hold_something_else_are_refused() {
+    let check = |files: &[(&str, Vec<u8>)], labelled: bool, message: &str| {
+        let files = folder(files);
+        refused(files.path(), read(&files, 1, labelled), message);
+    };
+    let none = "DIR: expected pictures (.png, .jpg, .jpeg, .pgm, .ppm, .pbm, .pnm), found none";
+    check(&[], false, none);
+    check(&[("notes.txt", vec![1])], false, none);
+    check(
+        &[("a/b.webp", vec![1])],
+        false,
+        "DIR/a/b.webp: expected PNG, JPEG, PGM or PPM; convert it, or move it away",
+    );
+    check(
+        &[("a/1.pgm", pgm(2, 2, 0)), ("b.pgm", pgm(2, 2, 0))],
+        true,
+        "DIR/b.pgm: expected pictures in folders, one for each class, as data.labels says, found one beside",
+    );
+    let photo = RgbImage::from_fn(40, 40, |x, y| Rgb([(x * y % 255) as u8, x as u8, y as u8]));
+    for (name, format) in
+        [("b.png", ImageFormat::Png), ("b.jpg", ImageFormat::Jpeg), ("b.ppm", ImageFormat::Pnm)]
+    {
+        let whole = encoded(photo.clone(), format);
+        for length in [0, 5, whole.len() / 2, whole.len() - 8] {
+            let files = folder(&[("a.pgm", pgm(2, 2, 0)), (name, whole[..length].to_vec())]);
+            let message = read(&files, 1, false).unwrap_err().to_string();
+            assert!(message.contains(&format!("{name}: expected a ")), "{length}: {message}");
+        }
+    }
+    // Headers that claim more than there is to unpack, or nothing.
+    check(
+        &[("a.pgm", b"P5 100000 100000 255\n".to_vec())],
+        false,
+        "DIR/a.pgm: expected 1 to 67108864 pixels, found 100000 x 100000",
+    );
+    let empty = folder(&[("a.pgm", b"P5 0 5 255\n".to_vec())]);
+    assert!(read(&empty, 1, false).unwrap_err().to_string().contains("a.pgm: expected "));
+    let missing = Images::read_folder(Path::new("nowhere"), [2, 2], 1, false).unwrap_err().to_string();
+    assert!(missing.starts_with("nowhere: cannot read the folder: "), "{missing}");
+}
+
+#[test]
+fn a_picture_unlike_the_rest_is_mentioned() {
+    let mut files: Vec<(String, Vec<u8>)> = (0..20).map(|i| (format!("{i}.pgm"), pgm(2, 2, i))).collect();
+    let note = |files: &[(String, Vec<u8>)]| {
+        let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+        read(&folder(&files), 1, false).unwrap().note().map(str::to_owned)
+    };
+    assert_eq!(note(&files), None);
+    files.push(("odd.jpg".to_owned(), encoded(GrayImage::new(2, 2), ImageFormat::Jpeg)));
+    let odd = "of 21 pictures all are .pgm but odd.jpg; move away what does not belong";
+    assert_eq!(note(&files).as_deref(), Some(odd));
+}
+
+#[test]
+fn settings_of_images_are_checked_before_anything_is_read() {
+    let open = |text: &str| toml::from_str::<Data>(text).unwrap().open().unwrap_err().to_string();
+    assert_eq!(
+        open("kind = 'folder'\npath = 'nowhere'\nsize = [0, 8]"),
+        "data.size: expected a height and a width from 1 to 4096, found [0, 8]"
+    );
+    assert_eq!(
+        open("kind = 'folder'\npath = 'nowhere'\nsize = [8, 8]\nchannels = 2"),
+        "data.channels: expected 1 (grey) or 3 (colour), found 2"
+    );
+    assert!(toml::from_str::<Data>("kind = 'digits'\nlabels = true").is_err());
+    for text in [
+        "kind = 'digits'",
+        "kind = 'idx'\nimages = 'a'\nlabels = 'b'",
+        "kind = 'folder'\npath = 'a'\nsize = [2, 3]",
+    ] {
+        let data: Data = toml::from_str(text).unwrap();
+        assert_eq!(toml::from_str::<Data>(&toml::to_string(&data).unwrap()).unwrap(), data);
+    }
+}
+
+/// A small GAN on the digits.
+const DIGITS: &str = r#"
+data = { kind = "digits" }
+latent = { distribution = "normal", mean = 0.0, std = 1.0, dim = 4 }
+train = { batch = 6, epochs = 6, stage = 2 }
+evaluate = { rows = 20 }
+
+[generator]
+input = [4]
+layers = [
+    { layer = "dense", units = 64, activation = "tanh" },
+    { layer = "reshape", target_shape = [8, 8, 1] },
+]
+
+[discriminator]
+input = [8, 8, 1]
+layers = [{ layer = "flatten" }, { layer = "dense", units = 1 }]
+"#;
+
+fn session(text: &str, overrides: &[&str]) -> gan::Result<Session<f32>> {
+    let overrides: Vec<String> = overrides.iter().map(|&setting| setting.to_owned()).collect();
+    Config::parse(text, &overrides).and_then(Session::new)
+}
+
+/// Goes on to the end; the last checkpoint, and what each stage gave.
+fn finish(session: &mut Session<f32>) -> (Vec<u8>, String) {
+    let mut stages = String::new();
+    while !session.is_done() {
+        session.run_epoch().unwrap();
+        if session.stage_is_due() {
+            stages += &format!("{:?}", session.finish_stage().unwrap());
+        }
+    }
+    (session.to_checkpoint().unwrap(), stages)
+}
+
+#[track_caller]
+fn check_resume(overrides: &[&str]) {
+    let mut whole = session(DIGITS, overrides).unwrap();
+    let mut checkpoints = Vec::new();
+    for _ in 0..4 {
+        checkpoints.push(whole.to_checkpoint().unwrap());
+        whole.run_epoch().unwrap();
+        if whole.stage_is_due() {
+            whole.finish_stage().unwrap();
+        }
+    }
+    let (expected, _) = finish(&mut whole);
+    for bytes in checkpoints {
+        let mut again = session(DIGITS, overrides).unwrap();
+        again.restore(&bytes).unwrap();
+        assert!(finish(&mut again).0 == expected, "another end after epoch {}", again.epoch());
+    }
+}
+
+#[test]
+fn a_run_on_images_goes_on_bit_for_bit() {
+    check_resume(&[]);
+}
+
+#[test]
+fn rows_of_images_have_their_shape() {
+    let refused = |shape: &str, message: &str| {
+        let generator = format!("generator.layers.1.target_shape={shape}");
+        let error = session(DIGITS, &[&generator, &format!("discriminator.input={shape}")]).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    };
+    let expected = "generator.layers: expected an output [8, 8, 1], a row of the data, found";
+    refused("[64]", &format!("{expected} [64]"));
+    refused("[16, 4, 1]", &format!("{expected} [16, 4, 1]"));
+}
+
+#[test]
+fn samples_need_no_images_and_other_images_are_noticed() {
+    let image = |grey: u8| pgm(8, 8, grey);
+    let files = folder(&[("a.pgm", image(0)), ("b.pgm", image(255))]);
+    let path = files.path().to_str().unwrap();
+    let data = format!("data={{ kind = \"folder\", path = {path:?}, size = [8, 8] }}");
+    let mut run = session(DIGITS, &[&data]).unwrap();
+    let bytes = finish(&mut run).0;
+    let expected = run.sample(3, 1).unwrap();
+    assert!(expected.data().iter().all(|x| (0.0..=255.0).contains(x)));
+
+    fs::write(files.path().join("b.pgm"), image(254)).unwrap();
+    let error = session(DIGITS, &[&data]).unwrap().restore(&bytes).unwrap_err().to_string();
+    assert!(
+        error.ends_with("expected the images that the data has now, found others: the files have changed"),
+        "{error}"
+    );
+
+    fs::remove_file(files.path().join("a.pgm")).unwrap();
+    fs::remove_file(files.path().join("b.pgm")).unwrap();
+    let mut sampler = Session::<f32>::without_data(run.config().clone()).unwrap();
+    sampler.restore(&bytes).unwrap();
+    assert_eq!(sampler.sample(3, 1).unwrap(), expected);
+}
