@@ -113,6 +113,9 @@ pub(crate) struct SampleArguments {
     /// Where the random numbers start [default: the run's seed]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Draw rows of this class, where the generator was trained with labels [default: all in turn]
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) label: Option<String>,
     /// Use these latents, an array [count, dim], rather than fresh ones
     #[arg(long, value_name = "FILE.npy", conflicts_with = "seed")]
     pub(crate) latent: Option<PathBuf>,

@@ -36,6 +36,8 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
 ) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or(config.train.seed);
     let session = open_sampler::<T>(run, config)?;
+    let label = arguments.label.as_deref().map(|name| session.source().class(name)).transpose();
+    let label = label.map_err(Failure::input)?;
     let samples = match (&arguments.latent, arguments.count) {
         (Some(path), count) => {
             let latent = read_latents(path)?;
@@ -45,9 +47,9 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
                 return Err(Failure::input(format!("{}: {problem}", path.display())));
             }
             let failed = |error| Failure::input(format!("{}: {error}", path.display()));
-            session.generate(&latent).map_err(failed)?
+            session.generate(&latent, label).map_err(failed)?
         }
-        (None, count) => session.sample(count.unwrap_or_default(), seed).map_err(Failure::input)?,
+        (None, count) => session.sample(count.unwrap_or_default(), seed, label).map_err(Failure::input)?,
     };
     write_samples(&arguments.out, &samples, session.source()).map_err(Failure::running)?;
     let written = arguments.out.display();

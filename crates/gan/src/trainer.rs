@@ -1,5 +1,7 @@
 //! D, G and GD, and the steps in which they learn.
 
+use std::ops::Range;
+
 use nn::{Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace};
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
@@ -133,6 +135,7 @@ pub struct Trainer<T> {
     average: Option<Average<T>>,
     rules: Rules,
     rate: f64,
+    labels: Vec<usize>,
     shards: Shards<T, Pass<T>, 3>,
     /// Whether D's sigmoid is left to the objective.
     logits: bool,
@@ -158,6 +161,7 @@ impl<T: Scalar> Trainer<T> {
             average: None,
             rules,
             rate: 1.0,
+            labels: Vec::new(),
             shards: Shards::default(),
             logits,
         })
@@ -202,6 +206,12 @@ impl<T: Scalar> Trainer<T> {
     #[must_use]
     pub fn sampler(&self) -> &Network<T> {
         self.average().unwrap_or(self.generator())
+    }
+
+    /// Sets the classes of the rows that the next steps see, the same for real and fake ones; none for rows without.
+    pub fn set_labels(&mut self, labels: &[usize]) {
+        self.labels.clear();
+        self.labels.extend_from_slice(labels);
     }
 
     /// Sets the factor on both learning rates, from here on.
@@ -279,7 +289,7 @@ impl<T: Scalar> Trainer<T> {
         mixing: Option<View<'_, T>>,
     ) -> nn::Result<StepScore> {
         let mode = self.mode(DISCRIMINATOR_STEP);
-        let Self { generator, discriminator, rules, shards, logits, .. } = self;
+        let Self { generator, discriminator, rules, shards, logits, labels, .. } = self;
         let (g, d) = (&generator.network, &discriminator.network);
         let Rules { objective, penalty, packing, .. } = *rules;
         let load = rules.load(g, d);
@@ -303,6 +313,10 @@ impl<T: Scalar> Trainer<T> {
             generator.mode = mode.within(GENERATOR_PASS);
             discriminator.mode = mode.within(DISCRIMINATOR_PASS);
             penalised.workspace.mode = mode.within(PENALTY_PASS);
+            let labels = labels_of(labels, &range);
+            set(&mut generator.labels, &[labels]);
+            set(&mut discriminator.labels, &[labels, labels]);
+            set(&mut penalised.workspace.labels, &[labels]);
             let fake = g.forward(latent, generator)?.reshape(real.shape())?;
             batch.resize(real.shape().with_axis(0, 2 * count));
             let (first, second) = batch.data_mut().split_at_mut(real.shape().len());
@@ -346,7 +360,7 @@ impl<T: Scalar> Trainer<T> {
         real: Option<View<'_, T>>,
     ) -> nn::Result<StepScore> {
         let mode = self.mode(GENERATOR_STEP);
-        let Self { generator, discriminator, average, rules, shards, logits, .. } = self;
+        let Self { generator, discriminator, average, rules, shards, logits, labels, .. } = self;
         let combined = Combined { generator: &generator.network, discriminator: &discriminator.network };
         let d = combined.discriminator;
         let Rules { objective, packing, .. } = *rules;
@@ -369,6 +383,9 @@ impl<T: Scalar> Trainer<T> {
             generator.mode = mode.within(GENERATOR_PASS);
             discriminator.mode = mode.within(DISCRIMINATOR_PASS);
             real_pass.mode = mode.within(REAL_PASS);
+            for pass in [&mut *generator, &mut *discriminator, &mut *real_pass] {
+                set(&mut pass.labels, &[labels_of(labels, &range)]);
+            }
             discriminator.logits = *logits;
             real_pass.logits = *logits;
             let real = match real {
@@ -385,6 +402,17 @@ impl<T: Scalar> Trainer<T> {
         average.as_mut().map_or(Ok(()), |average| average.follow(&generator.network))?;
         Ok(score)
     }
+}
+
+/// The labels of some rows, where there are labels for all.
+fn labels_of<'a>(labels: &'a [usize], rows: &Range<usize>) -> &'a [usize] {
+    labels.get(rows.clone()).unwrap_or_default()
+}
+
+/// Makes a list of others, one after the other, in the memory it has.
+fn set(labels: &mut Vec<usize>, parts: &[&[usize]]) {
+    labels.clear();
+    parts.iter().for_each(|part| labels.extend_from_slice(part));
 }
 
 /// Whether D's last activation is a sigmoid, which objectives and penalties, defined on logits, leave off.

@@ -395,7 +395,7 @@ fn samples_need_no_images_and_other_images_are_noticed() {
     let data = format!("data={{ kind = \"folder\", path = {path:?}, size = [8, 8] }}");
     let mut run = session(DIGITS, &[&data]).unwrap();
     let bytes = finish(&mut run).0;
-    let expected = run.sample(3, 1).unwrap();
+    let expected = run.sample(3, 1, None).unwrap();
     assert!(expected.data().iter().all(|x| (0.0..=255.0).contains(x)));
 
     fs::write(files.path().join("b.pgm"), image(254)).unwrap();
@@ -409,5 +409,5 @@ fn samples_need_no_images_and_other_images_are_noticed() {
     fs::remove_file(files.path().join("b.pgm")).unwrap();
     let mut sampler = Session::<f32>::without_data(run.config().clone()).unwrap();
     sampler.restore(&bytes).unwrap();
-    assert_eq!(sampler.sample(3, 1).unwrap(), expected);
+    assert_eq!(sampler.sample(3, 1, None).unwrap(), expected);
 }

@@ -212,7 +212,7 @@ fn samples_come_from_the_average_of_g() {
     let mut session = session::<f32>(EVERYTHING);
     finish(&mut session);
     let latent = Tensor::full([2, 3], 0.4);
-    let made = session.generate(&latent).unwrap();
+    let made = session.generate(&latent, None).unwrap();
     assert_eq!(made, session.trainer().average().unwrap().predict(latent.view()).unwrap());
     assert_ne!(made, session.trainer().generator().predict(latent.view()).unwrap());
 }
@@ -354,12 +354,12 @@ fn a_file_of_weights_is_no_checkpoint() {
 #[test]
 fn samples_follow_from_their_seed_and_disturb_nothing() {
     let (session, before) = halfway::<f32>();
-    let rows = session.sample(2_500, 7).unwrap();
+    let rows = session.sample(2_500, 7, None).unwrap();
     assert_eq!(rows.shape(), [2_500, 4].into());
-    assert_eq!(session.sample(2_500, 7).unwrap(), rows);
-    assert_ne!(session.sample(2_500, 8).unwrap(), rows);
-    assert_eq!(session.sample(10, 7).unwrap().data(), &rows.data()[..40]);
-    assert_eq!(session.sample(0, 7).unwrap().shape(), [0, 4].into());
+    assert_eq!(session.sample(2_500, 7, None).unwrap(), rows);
+    assert_ne!(session.sample(2_500, 8, None).unwrap(), rows);
+    assert_eq!(session.sample(10, 7, None).unwrap().data(), &rows.data()[..40]);
+    assert_eq!(session.sample(0, 7, None).unwrap().shape(), [0, 4].into());
     assert_eq!(session.evaluate(9, 3).unwrap(), session.evaluate(9, 3).unwrap());
     assert!(session.to_checkpoint().unwrap() == before);
 }
@@ -368,9 +368,9 @@ fn samples_follow_from_their_seed_and_disturb_nothing() {
 fn rows_are_generated_one_by_one_as_all_at_once() {
     let (session, _) = halfway::<f64>();
     let latent = Tensor::from_vec([3, 3], (0..9).map(f64::from).collect()).unwrap();
-    let all = session.generate(&latent).unwrap();
+    let all = session.generate(&latent, None).unwrap();
     for row in 0..3 {
-        let one = session.generate(&latent.view().rows(row..row + 1).unwrap().to_tensor()).unwrap();
+        let one = session.generate(&latent.view().rows(row..row + 1).unwrap().to_tensor(), None).unwrap();
         for (a, b) in one.data().iter().zip(&all.data()[4 * row..]) {
             approx::assert_relative_eq!(a, b, max_relative = 1e-12);
         }
@@ -382,13 +382,13 @@ fn latents_of_another_size_are_refused() {
     let (session, _) = halfway::<f32>();
     let said = |shape: &[usize]| {
         let latent = Tensor::zeros(tensor_ops::Shape::new(shape).unwrap());
-        session.generate(&latent).unwrap_err().to_string()
+        session.generate(&latent, None).unwrap_err().to_string()
     };
     assert_eq!(said(&[2, 4]), "latent: expected latents of 3 numbers each, found [2, 4]");
     assert_eq!(said(&[2, 2]), "latent: expected latents of 3 numbers each, found [2, 2]");
     assert_eq!(said(&[3]), "latent: expected latents of 3 numbers each, found [3]");
     assert_eq!(said(&[]), "latent: expected latents of 3 numbers each, found []");
-    assert!(session.generate(&Tensor::zeros([2, 3])).is_ok());
+    assert!(session.generate(&Tensor::zeros([2, 3]), None).is_ok());
 }
 
 /// The error of a run that leaves the numbers that f32 has.

@@ -151,9 +151,9 @@ impl Images {
     }
 
     /// As [`Images::fill`], from the same random numbers the same images; their classes become `labels`.
-    pub fn fill_labelled<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], labels: &mut Vec<u32>) {
+    pub fn fill_labelled<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], labels: &mut Vec<usize>) {
         labels.clear();
-        self.fill_with(rng, out, |index| labels.extend(self.labels.get(index)));
+        self.fill_with(rng, out, |index| labels.extend(self.labels.get(index).map(|&label| label as usize)));
     }
 
     /// The pixels of an image, row by row.
@@ -274,7 +274,8 @@ mod tests {
         let view = Tensor::from_vec([10, 64], rows).unwrap();
         let found = digits.nearest(view.view()).unwrap();
         assert!(found.iter().all(|[(_, first), (_, second)]| *first == 0.0 && *second > 0.0), "{found:?}");
-        let nearest: Vec<u32> = found.iter().map(|[(index, _), _]| digits.labels[*index]).collect();
+        let nearest: Vec<usize> =
+            found.iter().map(|[(index, _), _]| digits.labels[*index] as usize).collect();
         assert_eq!(nearest, labels);
     }
 

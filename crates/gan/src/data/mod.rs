@@ -355,6 +355,20 @@ impl Source {
         images.facts().classes.as_ref().map(Vec::len)
     }
 
+    /// The number of a class, by its name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where there is none of that name.
+    pub fn class(&self, name: &str) -> Result<usize> {
+        let classes = if let Self::Images(images) = self { images.facts().classes.as_deref() } else { None };
+        let place = classes.and_then(|classes| classes.iter().position(|known| known == name));
+        place.ok_or_else(|| {
+            let expected =
+                classes.map_or("none: the data have no classes".to_owned(), |classes| classes.join(", "));
+            Error::Setting { field: "label", expected, found: name.to_owned() }
+        })
+    }
+
     /// Fills `out` with rows, as the networks see them.
     pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) {
         match self {
@@ -367,7 +381,7 @@ impl Source {
 
     /// As [`Source::fill`], from the same random numbers the same rows; their classes, counted from 0, become `labels`,
     /// which stays empty for data without.
-    pub fn fill_labelled<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], labels: &mut Vec<u32>) {
+    pub fn fill_labelled<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], labels: &mut Vec<usize>) {
         labels.clear();
         match self {
             Self::Images(images) => images.fill_labelled(rng, out, labels),

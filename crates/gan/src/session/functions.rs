@@ -35,7 +35,7 @@ impl<T: Scalar> Session<T> {
         for (row, (z, _)) in rows.data_mut().chunks_exact_mut(width).zip(&places) {
             row.fill(T::from_f64(*z));
         }
-        let made = self.network_output(&rows)?;
+        let made = self.network_output(&rows, &[])?;
         let values: Vec<f64> = made.data().iter().step_by(width).map(|x| x.as_f64()).collect();
         let rises = values.last() >= values.first();
         let point = |(value, (z, p)): (f64, (f64, f64))| {
@@ -56,7 +56,7 @@ impl<T: Scalar> Session<T> {
         first.fill(low);
         second.fill(high);
         second[0] = low;
-        let made = self.network_output(&rows)?;
+        let made = self.network_output(&rows, &[])?;
         let (first, second) = made.data().split_at(width);
         Ok(first[0] == second[0] && first[1] == first[0] && second[1] == second[width - 1])
     }

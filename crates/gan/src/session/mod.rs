@@ -37,6 +37,7 @@ pub struct Session<T> {
     real: Tensor<T>,
     latent: Tensor<T>,
     mixing: Tensor<T>,
+    labels: Vec<usize>,
 }
 
 /// What a stage gave.
@@ -135,6 +136,7 @@ impl<T: Scalar> Session<T> {
             real: Tensor::zeros(real),
             mixing: Tensor::zeros([config.train.batch / config.train.packing]),
             latent: Tensor::zeros(latent),
+            labels: Vec::new(),
             config,
         })
     }
@@ -205,7 +207,8 @@ impl<T: Scalar> Session<T> {
         }
         for step in 1..=self.config.train.generator_steps {
             let relative = self.config.objective.is_relative();
-            if relative {
+            // A G that makes rows of a class needs classes that occur.
+            if relative || self.source.classes().is_some() {
                 self.draw_real();
             }
             self.draw_latent();
@@ -219,7 +222,8 @@ impl<T: Scalar> Session<T> {
     }
 
     fn draw_real(&mut self) {
-        self.source.fill(&mut self.data_stream, self.real.data_mut());
+        self.source.fill_labelled(&mut self.data_stream, self.real.data_mut(), &mut self.labels);
+        self.trainer.set_labels(&self.labels);
     }
 
     fn draw_latent(&mut self) {
@@ -279,12 +283,12 @@ impl<T: Scalar> Session<T> {
 
     fn compare(&self, rows: usize, floor: &Floor, rng: &mut ChaCha8Rng) -> Result<Comparison> {
         let width = self.trainer.generator().output_shape().len();
-        let mut real = vec![T::zero(); rows * width];
-        self.source.fill(rng, &mut real);
+        let (mut real, mut labels) = (vec![T::zero(); rows * width], Vec::new());
+        self.source.fill_labelled(rng, &mut real, &mut labels);
         let mut real: Vec<f64> = real.iter().map(|x| x.as_f64()).collect();
         let mut latent = Tensor::zeros(self.batch_of(rows)?);
         self.config.latent.distribution().fill(rng, latent.data_mut());
-        let mut generated = self.network_output(&latent)?.cast::<f64>();
+        let mut generated = self.network_output(&latent, &labels)?.cast::<f64>();
         if let Some(&value) = generated.data().iter().find(|x| !x.is_finite()) {
             let step = "evaluation".to_owned();
             return Err(Error::NotFinite { epoch: self.epoch, step, what: "G's output", value });
@@ -296,31 +300,39 @@ impl<T: Scalar> Session<T> {
         Ok(Comparison { epoch: self.epoch, evaluation, real, generated, latent })
     }
 
-    /// `count` rows from fresh latents, in the data's units.
+    /// `count` rows from fresh latents, in the data's units; of one class, or, where rows have classes and none is given,
+    /// of all of them in turn.
     ///
     /// # Errors
-    /// Where there are more than memory can hold.
-    pub fn sample(&self, count: usize, seed: u64) -> Result<Tensor<T>> {
+    /// [`Error::Network`] for a class that there is not, and where there are more rows than memory can hold.
+    pub fn sample(&self, count: usize, seed: u64, label: Option<usize>) -> Result<Tensor<T>> {
         let mut latent = Tensor::zeros(self.batch_of(count)?);
         self.config.latent.distribution().fill(&mut stream(seed, SAMPLE_STREAM), latent.data_mut());
-        self.generate(&latent)
+        self.generate(&latent, label)
     }
 
-    /// What G makes of latents, in the data's units.
+    /// What G makes of latents, in the data's units; classes as [`Session::sample`].
     ///
     /// # Shapes
     /// `latent [count, dim]` or `[count, ..G's input]`, result `[count, ..D's input]`.
     ///
     /// # Errors
-    /// Where the latents have another size.
-    pub fn generate(&self, latent: &Tensor<T>) -> Result<Tensor<T>> {
-        let mut rows = self.network_output(latent)?;
+    /// Where the latents have another size, and for a class that there is not.
+    pub fn generate(&self, latent: &Tensor<T>, label: Option<usize>) -> Result<Tensor<T>> {
+        let count = latent.shape().first().copied().unwrap_or(0);
+        let classes = self.source.classes().unwrap_or(0);
+        let labels: Vec<usize> = match label {
+            Some(label) => vec![label; count],
+            None => (0..count).map(|row| row % classes.max(1)).collect(),
+        };
+        let labels = if classes > 0 { &labels[..] } else { &[] };
+        let mut rows = self.network_output(latent, labels)?;
         self.source.restore(rows.data_mut());
         Ok(rows)
     }
 
     /// What G makes of latents, as the networks see it.
-    fn network_output(&self, latent: &Tensor<T>) -> Result<Tensor<T>> {
+    fn network_output(&self, latent: &Tensor<T>, labels: &[usize]) -> Result<Tensor<T>> {
         let generator = self.trainer.sampler();
         let failed = |error: tensor_ops::Error| Error::network("generator")(error.into());
         let count = latent.shape().first().copied().unwrap_or(0);
@@ -334,7 +346,10 @@ impl<T: Scalar> Session<T> {
         let mut rows = Vec::with_capacity(output.len());
         let mut workspace = nn::Workspace::default();
         for start in (0..count).step_by(SAMPLE_ROWS) {
-            let part = latent.rows(start..(start + SAMPLE_ROWS).min(count)).map_err(failed)?;
+            let rows_here = start..(start + SAMPLE_ROWS).min(count);
+            workspace.labels.clear();
+            workspace.labels.extend_from_slice(labels.get(rows_here.clone()).unwrap_or_default());
+            let part = latent.rows(rows_here).map_err(failed)?;
             let made = generator.forward(part, &mut workspace).map_err(Error::network("generator"))?;
             rows.extend_from_slice(made.data());
         }
