@@ -1,5 +1,6 @@
 //! How a window moves over an axis: what convolutions and pooling have in common.
 
+use serde::{Deserialize, Deserializer};
 use tensor_ops::Shape;
 
 use super::conv1d::Padding;
@@ -29,6 +30,27 @@ pub(super) fn window(
         return unexpected(place, format!("at least {reach} steps"), Shape::from([size]));
     }
     Ok(((size - reach) / stride + 1, 0))
+}
+
+/// Reads `2` as `[2, 2]`, for settings that have a number for each of two axes.
+pub(super) fn pair<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<[usize; 2], D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a whole number or two")]
+    enum OneOrTwo {
+        One(usize),
+        Two([usize; 2]),
+    }
+    Ok(match OneOrTwo::deserialize(value)? {
+        OneOrTwo::One(size) => [size; 2],
+        OneOrTwo::Two(sizes) => sizes,
+    })
+}
+
+/// The same where it may be left out.
+pub(super) fn optional_pair<'de, D: Deserializer<'de>>(
+    value: D,
+) -> std::result::Result<Option<[usize; 2]>, D::Error> {
+    pair(value).map(Some)
 }
 
 #[cfg(test)]
