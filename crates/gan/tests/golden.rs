@@ -132,6 +132,10 @@ fn layer_of(case: &Map<String, Value>) -> Result<Option<LayerConfig>, Failure> {
         "Flatten" => "flatten",
         "BatchNormalization" => "batch_normalization",
         "LayerNormalization" => "layer_normalization",
+        "MaxPooling2D" => "max_pooling2d",
+        "AveragePooling2D" => "average_pooling2d",
+        "GlobalAveragePooling2D" => "global_average_pooling2d",
+        "UpSampling2D" => "up_sampling2d",
         "GroupNormalization" => "group_normalization",
         "Lambda" => {
             let formula = config.remove("doc").unwrap_or_default();

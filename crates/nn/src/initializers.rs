@@ -36,6 +36,8 @@ pub enum Initializer {
     LecunNormal,
     /// All 0: the default of biases.
     Zeros,
+    /// Evenly from minus the given number to it: the default of embeddings, with 0.05.
+    RandomUniform(f64),
     /// All the given number.
     Constant(f64),
 }
@@ -55,6 +57,7 @@ impl Initializer {
             Self::HeNormal => truncated_normal(shape, 2.0 / fan_in, rng),
             Self::LecunUniform => uniform(shape, 1.0 / fan_in, rng),
             Self::LecunNormal => truncated_normal(shape, 1.0 / fan_in, rng),
+            Self::RandomUniform(limit) => uniform(shape, limit * limit / 3.0, rng),
             Self::Zeros => Tensor::zeros(shape),
             Self::Constant(value) => Tensor::full(shape, T::from_f64(value)),
         }

@@ -11,9 +11,10 @@ use std::process::ExitCode;
 
 use nn::gradcheck::{Report, check_layer, check_loss, check_tangents};
 use nn::layers::{
-    ActivationLayer, BatchNormalization, Conv1D, Conv2D, Conv2DTranspose, Dense, Dropout, Flatten,
-    GroupNormalization, Lambda, LayerConfig, LayerNormalization, LeakyReLU, MinibatchStd, Padding, Reshape,
-    SpectralNormalization,
+    ActivationLayer, AveragePooling2D, BatchNormalization, Conv1D, Conv2D, Conv2DTranspose, Dense, Dropout,
+    Embedding, Flatten, GlobalAveragePooling2D, GroupNormalization, Interpolation, LabelEmbedding, Lambda,
+    LayerConfig, LayerNormalization, LeakyReLU, MaxPooling2D, MinibatchStd, Padding, Projection, Reshape,
+    SpectralNormalization, UpSampling2D,
 };
 use nn::{Activation, Loss, Mode, Network, Result, Shape, Tensor, Workspace};
 use proptest::collection::vec;
@@ -190,6 +191,15 @@ fn rows() -> Vec<(String, BoxedStrategy<Case>)> {
         ("layer_normalization", layer_normalization()),
         ("group_normalization", group_normalization()),
         ("dropout", dropout()),
+        ("max_pooling2d", max_pooling2d()),
+        ("average_pooling2d", average_pooling2d()),
+        ("global_average_pooling2d", global_average_pooling2d()),
+        ("up_sampling2d", up_sampling2d()),
+        ("embedding", embedding()),
+        ("label_embedding", label_embedding()),
+        ("projection", projection()),
+        ("add", branches(false)),
+        ("concatenate", branches(true)),
         ("spectral_normalization", spectral_normalization()),
         ("lambda", lambda(select(EXPRESSIONS).prop_map(str::to_owned))),
         ("lambda, random expressions", lambda(expression())),
@@ -377,6 +387,84 @@ fn group_normalization() -> BoxedStrategy<Case> {
         row.push(groups * width);
         let layer = GroupNormalization { groups, epsilon, center, scale };
         (row, vec![LayerConfig::GroupNormalization(layer)])
+    }))
+}
+
+/// Images, with windows that they are large enough for.
+fn windows() -> impl Strategy<Value = (Vec<usize>, [usize; 2], Option<[usize; 2]>, Padding)> {
+    let two = || [1..4_usize, 1..4_usize];
+    let padding = select(&[Padding::Valid, Padding::Same][..]);
+    let more = (two(), 1..4_usize);
+    (two(), proptest::option::of(two()), padding, more).prop_map(
+        |(size, strides, padding, (more, channels))| {
+            (vec![size[0] + more[0] - 1, size[1] + more[1] - 1, channels], size, strides, padding)
+        },
+    )
+}
+
+fn max_pooling2d() -> BoxedStrategy<Case> {
+    stack(windows().prop_map(|(row, pool_size, strides, padding)| {
+        (row, vec![LayerConfig::MaxPooling2D(MaxPooling2D { pool_size, strides, padding })])
+    }))
+}
+
+fn average_pooling2d() -> BoxedStrategy<Case> {
+    stack(windows().prop_map(|(row, pool_size, strides, padding)| {
+        (row, vec![LayerConfig::AveragePooling2D(AveragePooling2D { pool_size, strides, padding })])
+    }))
+}
+
+fn global_average_pooling2d() -> BoxedStrategy<Case> {
+    stack(
+        sizes(3).prop_map(|row| (row, vec![LayerConfig::GlobalAveragePooling2D(GlobalAveragePooling2D {})])),
+    )
+}
+
+fn up_sampling2d() -> BoxedStrategy<Case> {
+    let interpolation = select(&[Interpolation::Nearest, Interpolation::Bilinear][..]);
+    let drawn = (vec(1..4_usize, 3), [1..4_usize, 1..4_usize], interpolation);
+    stack(drawn.prop_map(|(row, size, interpolation)| {
+        (row, vec![LayerConfig::UpSampling2D(UpSampling2D { size, interpolation })])
+    }))
+}
+
+fn embedding() -> BoxedStrategy<Case> {
+    let drawn = (sizes(1..=3), 1..5_usize);
+    let layers =
+        drawn.prop_map(|(row, units)| (row, vec![LayerConfig::Embedding(Embedding::new(CLASSES, units))]));
+    // Away from where a number counts as the next.
+    let numbers = (0..CLASSES, 0.1..0.9).prop_map(|(whole, rest)| whole as f64 + rest);
+    stack_of(layers, 1..5, numbers.boxed())
+}
+
+fn label_embedding() -> BoxedStrategy<Case> {
+    let drawn = (sizes(1..=3), 1..5_usize);
+    stack(drawn.prop_map(|(row, units)| {
+        (row, vec![LayerConfig::LabelEmbedding(LabelEmbedding::new(CLASSES, units))])
+    }))
+}
+
+fn projection() -> BoxedStrategy<Case> {
+    stack(sizes(1).prop_map(|row| (row, vec![LayerConfig::Projection(Projection::new(CLASSES))])))
+}
+
+/// A branch that passes its input on, one that reads labels, and one of layers that depend on the mode.
+fn branches(joined: bool) -> BoxedStrategy<Case> {
+    let drawn = (2..4_usize, 1..4_usize, smooth_activation(), any::<bool>(), 0.5..1.0);
+    stack(drawn.prop_map(move |(places, features, activation, first, epsilon)| {
+        let dense = LayerConfig::Dense(Dense { activation, ..Dense::new(features) });
+        let normalization = BatchNormalization { epsilon, ..BatchNormalization::default() };
+        let random = vec![
+            LayerConfig::Dropout(Dropout { rate: 0.3 }),
+            dense.clone(),
+            LayerConfig::BatchNormalization(normalization),
+        ];
+        let labelled = vec![LayerConfig::LabelEmbedding(LabelEmbedding::new(CLASSES, 2)), dense.clone()];
+        let mut branches = vec![vec![], random, labelled];
+        branches.rotate_left(usize::from(first));
+        let branches =
+            if joined { LayerConfig::Concatenate { branches } } else { LayerConfig::Add { branches } };
+        (vec![places, features], vec![dense, branches])
     }))
 }
 

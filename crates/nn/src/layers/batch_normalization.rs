@@ -23,8 +23,8 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use super::linear::yes;
 use super::normalization::{MEANS, Normalization, Settings, VARIANCES, small};
+use super::product::yes;
 use super::unexpected;
 use crate::error::check_setting;
 use crate::layer::{WHOLE_BATCH, learns};

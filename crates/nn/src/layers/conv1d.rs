@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Convolution, Shape};
 
-use super::linear::{Product, linear_layer, yes, zeros};
+use super::product::{Product, kernel_layer, yes, zeros};
 use super::unexpected;
 use super::window::window;
 use crate::error::check_setting;
@@ -120,4 +120,4 @@ impl Conv1D {
     }
 }
 
-linear_layer!(Conv1D, "conv1d");
+kernel_layer!(Conv1D, "conv1d");

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tensor_ops::{Convolution, Shape};
 
 use super::Padding;
-use super::linear::{Product, linear_layer, one_pair, yes, zeros};
+use super::product::{Product, kernel_layer, one_pair, yes, zeros};
 use super::unexpected;
 use super::window::{pair, window};
 use crate::error::check_setting;
@@ -106,7 +106,7 @@ impl Conv2D {
     }
 }
 
-linear_layer!(Conv2D, "conv2d");
+kernel_layer!(Conv2D, "conv2d");
 
 /// Checks the settings of a convolution, and that rows are images; the size of these.
 pub(super) fn check_image(

@@ -24,7 +24,7 @@ use tensor_ops::{Convolution, Shape};
 
 use super::Padding;
 use super::conv2d::check_image;
-use super::linear::{Product, linear_layer, one_pair, yes, zeros};
+use super::product::{Product, kernel_layer, one_pair, yes, zeros};
 use super::window::{pair, window};
 use crate::{Activation, Error, Initializer, Result};
 
@@ -111,4 +111,4 @@ impl Conv2DTranspose {
     }
 }
 
-linear_layer!(Conv2DTranspose, "conv2d_transpose");
+kernel_layer!(Conv2DTranspose, "conv2d_transpose");

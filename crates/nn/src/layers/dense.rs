@@ -16,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::Shape;
 
-use super::linear::{Product, linear_layer, yes, zeros};
+use super::product::{Product, kernel_layer, yes, zeros};
 use super::unexpected;
 use crate::error::check_setting;
 use crate::{Activation, Initializer, Result};
@@ -70,4 +70,4 @@ impl Dense {
     }
 }
 
-linear_layer!(Dense, "dense");
+kernel_layer!(Dense, "dense");

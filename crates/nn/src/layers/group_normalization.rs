@@ -21,8 +21,8 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::Shape;
 
-use super::linear::yes;
 use super::normalization::{Normalization, Settings, normalizing_layer, small};
+use super::product::yes;
 use super::unexpected;
 use crate::Result;
 use crate::error::check_setting;

@@ -19,8 +19,8 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::Shape;
 
-use super::linear::yes;
 use super::normalization::{Normalization, Settings, normalizing_layer, small};
+use super::product::yes;
 use crate::Result;
 
 /// Normalises over the features of each place.

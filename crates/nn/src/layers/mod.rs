@@ -2,40 +2,51 @@
 
 mod activation;
 mod batch_normalization;
+mod branches;
 mod conv1d;
 mod conv2d;
 mod conv2d_transpose;
 mod dense;
 mod dropout;
+mod embedding;
 mod expression;
 mod group_normalization;
+mod labels;
 mod lambda;
 mod lambda_tangents;
 mod layer_normalization;
-mod linear;
+mod linear_map;
 mod minibatch_std;
 mod normalization;
+mod pooling;
+mod product;
 mod reshape;
 mod sequential;
 mod spectral_normalization;
+mod up_sampling2d;
 mod window;
 
 pub use activation::{ActivationLayer, LeakyReLU};
 pub use batch_normalization::BatchNormalization;
+pub use branches::Branches;
 pub use conv1d::{Conv1D, Padding};
 pub use conv2d::Conv2D;
 pub use conv2d_transpose::Conv2DTranspose;
 pub use dense::Dense;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use expression::Expression;
 pub use group_normalization::GroupNormalization;
+pub use labels::{LabelEmbedding, Projection};
 pub use lambda::Lambda;
 pub use layer_normalization::LayerNormalization;
 pub use minibatch_std::MinibatchStd;
+pub use pooling::{AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D};
 pub use reshape::{Flatten, Reshape};
 pub use sequential::Sequential;
 pub(crate) use sequential::least_common_multiple;
 pub use spectral_normalization::SpectralNormalization;
+pub use up_sampling2d::{Interpolation, UpSampling2D};
 
 use serde::{Deserialize, Serialize};
 use tensor_ops::Scalar;
@@ -78,12 +89,40 @@ pub enum LayerConfig {
     GroupNormalization(GroupNormalization),
     /// [`Dropout`].
     Dropout(Dropout),
+    /// [`MaxPooling2D`].
+    #[serde(rename = "max_pooling2d")]
+    MaxPooling2D(MaxPooling2D),
+    /// [`AveragePooling2D`].
+    #[serde(rename = "average_pooling2d")]
+    AveragePooling2D(AveragePooling2D),
+    /// [`GlobalAveragePooling2D`].
+    #[serde(rename = "global_average_pooling2d")]
+    GlobalAveragePooling2D(GlobalAveragePooling2D),
+    /// [`UpSampling2D`].
+    #[serde(rename = "up_sampling2d")]
+    UpSampling2D(UpSampling2D),
+    /// [`Embedding`].
+    Embedding(Embedding),
+    /// [`LabelEmbedding`].
+    LabelEmbedding(LabelEmbedding),
+    /// [`Projection`].
+    Projection(Projection),
     /// [`SpectralNormalization`].
     SpectralNormalization(SpectralNormalization),
     /// Layers one after the other, as one.
     Sequential {
         /// The layers inside.
         layers: Vec<LayerConfig>,
+    },
+    /// Several stacks of layers that see the same input, whose outputs are added up: see [`Branches`].
+    Add {
+        /// The stacks; one without layers passes its input on.
+        branches: Vec<Vec<LayerConfig>>,
+    },
+    /// The same, whose outputs are joined along the last axis.
+    Concatenate {
+        /// The stacks; one without layers passes its input on.
+        branches: Vec<Vec<LayerConfig>>,
     },
 }
 
@@ -106,12 +145,25 @@ impl LayerConfig {
             Self::LayerNormalization(layer) => Box::new(layer),
             Self::GroupNormalization(layer) => Box::new(layer),
             Self::Dropout(layer) => Box::new(layer),
+            Self::MaxPooling2D(layer) => Box::new(layer),
+            Self::AveragePooling2D(layer) => Box::new(layer),
+            Self::GlobalAveragePooling2D(layer) => Box::new(layer),
+            Self::UpSampling2D(layer) => Box::new(layer),
+            Self::Embedding(layer) => Box::new(layer),
+            Self::LabelEmbedding(layer) => Box::new(layer),
+            Self::Projection(layer) => Box::new(layer),
             Self::SpectralNormalization(layer) => layer.build(),
-            Self::Sequential { layers } => {
-                Box::new(Sequential::new(layers.iter().map(Self::build).collect()))
+            Self::Sequential { layers } => Box::new(stack(&layers)),
+            Self::Add { branches } => Box::new(Branches::add(branches.iter().map(|b| stack(b)).collect())),
+            Self::Concatenate { branches } => {
+                Box::new(Branches::concatenate(branches.iter().map(|b| stack(b)).collect()))
             }
         }
     }
+}
+
+fn stack<T: Scalar>(layers: &[LayerConfig]) -> Sequential<T> {
+    Sequential::new(layers.iter().map(LayerConfig::build).collect())
 }
 
 /// What layers refuse about their input.

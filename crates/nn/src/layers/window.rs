@@ -46,6 +46,13 @@ pub(super) fn pair<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<[
     })
 }
 
+/// The same where it may be left out.
+pub(super) fn optional_pair<'de, D: Deserializer<'de>>(
+    value: D,
+) -> std::result::Result<Option<[usize; 2]>, D::Error> {
+    pair(value).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

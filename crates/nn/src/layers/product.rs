@@ -203,7 +203,7 @@ pub(super) fn linear_backward_tangent<T: Scalar>(
 ///
 /// * `product` checks it and gives the [`Product`] and the shape of a row of the output,
 /// * `kernel_shape` gives that of the kernel.
-macro_rules! linear_layer {
+macro_rules! kernel_layer {
     ($layer:ty, $name:literal) => {
         impl<T: tensor_ops::Scalar> crate::Layer<T> for $layer {
             fn name(&self) -> &'static str {
@@ -219,7 +219,12 @@ macro_rules! linear_layer {
                 let features = self.product(input)?.1.last_dim();
                 let bias = self.use_bias.then_some(self.bias_initializer);
                 let kernel = self.kernel_shape(input)?;
-                Ok($crate::layers::linear::linear_parameters(kernel, features, self.kernel_initializer, bias))
+                Ok($crate::layers::product::linear_parameters(
+                    kernel,
+                    features,
+                    self.kernel_initializer,
+                    bias,
+                ))
             }
 
             fn parameter_count(&self) -> usize {
@@ -235,7 +240,7 @@ macro_rules! linear_layer {
                 let (product, row) = self.product(input.shape().without_first())?;
                 let output = row.with_first(input.shape()[0])?;
                 let activation = workspace.activation(self.activation);
-                $crate::layers::linear::linear_forward(
+                $crate::layers::product::linear_forward(
                     product, parameters, input, output, activation, workspace,
                 )
             }
@@ -251,7 +256,7 @@ macro_rules! linear_layer {
             ) -> crate::Result<()> {
                 let activation = workspace.activation(self.activation);
                 let crate::Workspace { output, grad_input, scratch, .. } = workspace;
-                $crate::layers::linear::linear_backward(
+                $crate::layers::product::linear_backward(
                     self.product(input.shape().without_first())?.0,
                     activation,
                     parameters,
@@ -273,7 +278,7 @@ macro_rules! linear_layer {
             ) -> crate::Result<()> {
                 let activation = workspace.activation(self.activation);
                 let (product, _) = self.product(input.value.shape().without_first())?;
-                $crate::layers::linear::linear_forward_tangent(
+                $crate::layers::product::linear_forward_tangent(
                     product,
                     parameters,
                     input.tangent,
@@ -294,7 +299,7 @@ macro_rules! linear_layer {
                 tangents: &mut crate::Workspace<T>,
             ) -> crate::Result<()> {
                 let crate::Workspace { grad_input, scratch, .. } = tangents;
-                $crate::layers::linear::linear_backward_tangent(
+                $crate::layers::product::linear_backward_tangent(
                     self.product(input.value.shape().without_first())?.0,
                     workspace.activation(self.activation),
                     parameters,
@@ -312,7 +317,7 @@ macro_rules! linear_layer {
                 let kernel = self.kernel_shape(input)?.len();
                 // Each number of the kernel takes part once in each place that it is multiplied from.
                 let places = match product {
-                    $crate::layers::linear::Product::Transposed(_) => input,
+                    $crate::layers::product::Product::Transposed(_) => input,
                     _ => output,
                 };
                 Ok((places.len() / places.last_dim().max(1)).saturating_mul(kernel))
@@ -324,7 +329,7 @@ macro_rules! linear_layer {
         }
     };
 }
-pub(super) use linear_layer;
+pub(super) use kernel_layer;
 
 pub(super) fn one_pair() -> [usize; 2] {
     [1, 1]

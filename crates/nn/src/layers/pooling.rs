@@ -1,0 +1,385 @@
+//! Pooling over windows of images: the largest number, the mean, or the mean over the whole image.
+//!
+//! Each channel by itself. What lies beyond the edges, with `same`, is no number: it is never the largest and does not
+//! count in a mean. Of several numbers that are the largest, the first gets the gradient.
+//!
+//! ```
+//! use nn::layers::{AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D};
+//! use nn::{Layer, Network, Tensor};
+//! use rand::SeedableRng;
+//!
+//! let image = Tensor::from_vec([1, 2, 4, 1], vec![1.0, 2.0, 5.0, 6.0, 3.0, 4.0, 7.0, 8.0])?;
+//! let of = |layer: Box<dyn Layer<f64>>| -> nn::Result<Vec<f64>> {
+//!     let rng = &mut rand_chacha::ChaCha8Rng::seed_from_u64(1);
+//!     Ok(Network::new([2, 4, 1], vec![layer], rng)?.predict(image.view())?.data().to_vec())
+//! };
+//! assert_eq!(of(Box::new(MaxPooling2D::new([2, 2])))?, [4.0, 8.0]);
+//! assert_eq!(of(Box::new(AveragePooling2D::new([2, 2])))?, [2.5, 6.5]);
+//! assert_eq!(of(Box::new(GlobalAveragePooling2D {}))?, [4.5]);
+//! # Ok::<(), nn::Error>(())
+//! ```
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use tensor_ops::{Scalar, Shape, Tensor, View};
+
+use super::conv1d::Padding;
+use super::linear_map::linear_map;
+use super::unexpected;
+use super::window::{optional_pair, pair, window};
+use crate::error::check_setting;
+use crate::{Dual, Layer, Parameter, Result, Wanted, Workspace};
+
+/// The largest number of each window.
+///
+/// # Shapes
+/// input `[batch, height, width, channels]`, output `[batch, output height, output width, channels]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaxPooling2D {
+    /// Height and width of a window; one number stands for both.
+    #[serde(default = "two", deserialize_with = "pair")]
+    pub pool_size: [usize; 2],
+    /// How far windows lie apart; `pool_size` unless given.
+    #[serde(default, deserialize_with = "optional_pair", skip_serializing_if = "Option::is_none")]
+    pub strides: Option<[usize; 2]>,
+    /// What lies beyond the edges.
+    #[serde(default)]
+    pub padding: Padding,
+}
+
+/// The mean of each window.
+///
+/// # Shapes
+/// input `[batch, height, width, channels]`, output `[batch, output height, output width, channels]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AveragePooling2D {
+    /// Height and width of a window; one number stands for both.
+    #[serde(default = "two", deserialize_with = "pair")]
+    pub pool_size: [usize; 2],
+    /// How far windows lie apart; `pool_size` unless given.
+    #[serde(default, deserialize_with = "optional_pair", skip_serializing_if = "Option::is_none")]
+    pub strides: Option<[usize; 2]>,
+    /// What lies beyond the edges.
+    #[serde(default)]
+    pub padding: Padding,
+}
+
+/// The mean of each channel of an image.
+///
+/// # Shapes
+/// input `[batch, height, width, channels]`, output `[batch, channels]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GlobalAveragePooling2D {}
+
+fn two() -> [usize; 2] {
+    [2, 2]
+}
+
+/// The windows of an image.
+#[derive(Debug, Clone, Copy)]
+struct Windows {
+    place: &'static str,
+    size: [usize; 2],
+    strides: [usize; 2],
+    padding: Padding,
+}
+
+impl MaxPooling2D {
+    /// A layer of windows side by side, `valid`.
+    #[must_use]
+    pub fn new(pool_size: [usize; 2]) -> Self {
+        Self { pool_size, strides: None, padding: Padding::Valid }
+    }
+
+    fn windows(&self) -> Windows {
+        let (size, padding) = (self.pool_size, self.padding);
+        Windows { place: "max_pooling2d", size, strides: self.strides.unwrap_or(size), padding }
+    }
+}
+
+impl AveragePooling2D {
+    /// A layer of windows side by side, `valid`.
+    #[must_use]
+    pub fn new(pool_size: [usize; 2]) -> Self {
+        Self { pool_size, strides: None, padding: Padding::Valid }
+    }
+
+    fn windows(&self) -> Windows {
+        let (size, padding) = (self.pool_size, self.padding);
+        Windows { place: "average_pooling2d", size, strides: self.strides.unwrap_or(size), padding }
+    }
+
+    fn row_shape(&self, input: Shape) -> Result<Shape> {
+        self.windows().row_shape(input)
+    }
+
+    fn apply<T: Scalar>(&self, input: View<'_, T>, output: &mut Tensor<T>) -> Result<()> {
+        self.windows().means(input, output)
+    }
+
+    fn transpose<T: Scalar>(&self, grad_output: View<'_, T>, grad_input: &mut Tensor<T>) -> Result<()> {
+        self.windows().share_out(grad_output, grad_input)
+    }
+}
+
+impl GlobalAveragePooling2D {
+    /// One window that is as large as the image.
+    fn windows(image: Shape) -> Windows {
+        let [.., height, width, _] = *image else {
+            return Windows {
+                place: "global_average_pooling2d",
+                size: two(),
+                strides: two(),
+                padding: Padding::Valid,
+            };
+        };
+        let size = [height, width];
+        Windows { place: "global_average_pooling2d", size, strides: size, padding: Padding::Valid }
+    }
+
+    #[allow(clippy::unused_self, reason = "called as that of other layers is")]
+    fn row_shape(&self, input: Shape) -> Result<Shape> {
+        Ok(Shape::from([Self::windows(input).row_shape(input)?.last_dim()]))
+    }
+
+    #[allow(clippy::unused_self, reason = "called as that of other layers is")]
+    fn apply<T: Scalar>(&self, input: View<'_, T>, output: &mut Tensor<T>) -> Result<()> {
+        Self::windows(input.shape()).means(input, output)
+    }
+
+    #[allow(clippy::unused_self, reason = "called as that of other layers is")]
+    fn transpose<T: Scalar>(&self, grad_output: View<'_, T>, grad_input: &mut Tensor<T>) -> Result<()> {
+        Self::windows(grad_input.shape()).share_out(grad_output, grad_input)
+    }
+}
+
+impl Windows {
+    fn row_shape(self, input: Shape) -> Result<Shape> {
+        for (setting, sizes) in [("pool_size", self.size), ("strides", self.strides)] {
+            check_setting(!sizes.contains(&0), self.place, setting, "at least 1", format!("{sizes:?}"))?;
+        }
+        let [height, width, channels] = *input else {
+            return unexpected(self.place, "rows of [height, width, channels]", input);
+        };
+        if input.contains(&0) {
+            return unexpected(self.place, "images with at least 1 number", input);
+        }
+        let [(rows, _), (columns, _)] = self.along([height, width])?;
+        Ok(Shape::from([rows, columns, channels]))
+    }
+
+    /// The number of windows along both axes, and the padding before them.
+    fn along(self, image: [usize; 2]) -> Result<[(usize, usize); 2]> {
+        let of = |axis: usize| {
+            window(self.place, image[axis], self.size[axis], self.strides[axis], 1, self.padding)
+        };
+        Ok([of(0)?, of(1)?])
+    }
+
+    /// Calls `f(index, pixels)` for each window of a batch of images.
+    fn for_each(self, input: Shape, mut f: impl FnMut(usize, &Pixels)) -> Result<()> {
+        let [batch, height, width, _] = *input else {
+            return unexpected(self.place, "an input [batch, height, width, channels]", input);
+        };
+        let [(rows, above), (columns, before)] = self.along([height, width])?;
+        let seen = |index: usize, axis: usize, padding: usize, size: usize| -> Range<usize> {
+            let first = index * self.strides[axis];
+            first.saturating_sub(padding)..(first + self.size[axis]).saturating_sub(padding).min(size)
+        };
+        for index in 0..batch * rows * columns {
+            let (image, row, column) = (index / (rows * columns), index / columns % rows, index % columns);
+            let (ys, xs) = (seen(row, 0, above, height), seen(column, 1, before, width));
+            f(index, &Pixels { ys: image * height + ys.start..image * height + ys.end, xs, width });
+        }
+        Ok(())
+    }
+
+    /// The mean of each window.
+    fn means<T: Scalar>(self, input: View<'_, T>, output: &mut Tensor<T>) -> Result<()> {
+        let channels = input.shape().last_dim();
+        output.fill(T::zero());
+        self.for_each(input.shape(), |index, pixels| {
+            let means = pixel_mut(output.data_mut(), index, channels);
+            for place in pixels.places() {
+                let pixel = pixel(input.data(), place, channels);
+                means.iter_mut().zip(pixel).for_each(|(sum, &x)| *sum += x);
+            }
+            let share = pixels.share();
+            means.iter_mut().for_each(|sum| *sum *= share);
+        })
+    }
+
+    /// The gradient of that.
+    fn share_out<T: Scalar>(self, grad_output: View<'_, T>, grad_input: &mut Tensor<T>) -> Result<()> {
+        let (shape, channels) = (grad_input.shape(), grad_input.shape().last_dim());
+        grad_input.fill(T::zero());
+        self.for_each(shape, |index, pixels| {
+            let (grad, share) = (pixel(grad_output.data(), index, channels), pixels.share::<T>());
+            for place in pixels.places() {
+                let sums = pixel_mut(grad_input.data_mut(), place, channels);
+                sums.iter_mut().zip(grad).for_each(|(sum, &g)| *sum += g * share);
+            }
+        })
+    }
+}
+
+/// The pixels that a window sees.
+struct Pixels {
+    /// Rows, counted through all images of a batch.
+    ys: Range<usize>,
+    xs: Range<usize>,
+    /// The length of a row.
+    width: usize,
+}
+
+impl Pixels {
+    /// Where they are in a batch, row by row.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        self.ys.clone().flat_map(move |y| self.xs.clone().map(move |x| y * self.width + x))
+    }
+
+    /// The weight of each in a mean.
+    fn share<T: Scalar>(&self) -> T {
+        T::one() / T::from_f64((self.ys.len() * self.xs.len()) as f64)
+    }
+}
+
+fn pixel<T>(data: &[T], place: usize, channels: usize) -> &[T] {
+    &data[place * channels..][..channels]
+}
+
+fn pixel_mut<T>(data: &mut [T], place: usize, channels: usize) -> &mut [T] {
+    &mut data[place * channels..][..channels]
+}
+
+linear_map!(AveragePooling2D, "average_pooling2d");
+linear_map!(GlobalAveragePooling2D, "global_average_pooling2d");
+
+/// The scratch: which of the pixels of its window each number of the output is, counted from 0.
+const CHOSEN: usize = 0;
+
+impl MaxPooling2D {
+    /// Calls `f(number of the output, number of the input)` for each number that was chosen.
+    fn for_each_chosen<T: Scalar>(
+        &self,
+        input: Shape,
+        scratch: &[Tensor<T>],
+        mut f: impl FnMut(usize, usize),
+    ) -> Result<()> {
+        let (channels, chosen) = (input.last_dim(), scratch[CHOSEN].data());
+        self.windows().for_each(input, |index, pixels| {
+            for (count, place) in pixels.places().enumerate() {
+                let count = T::from_f64(count as f64);
+                for (channel, _) in
+                    pixel(chosen, index, channels).iter().enumerate().filter(|(_, c)| **c == count)
+                {
+                    f(index * channels + channel, place * channels + channel);
+                }
+            }
+        })
+    }
+
+    fn scatter<T: Scalar>(
+        &self,
+        grad_output: View<'_, T>,
+        input: Shape,
+        scratch: &[Tensor<T>],
+        grad_input: &mut Tensor<T>,
+    ) -> Result<()> {
+        grad_input.resize(input);
+        grad_input.fill(T::zero());
+        self.for_each_chosen(input, scratch, |to, from| grad_input.data_mut()[from] += grad_output.data()[to])
+    }
+}
+
+impl<T: Scalar> Layer<T> for MaxPooling2D {
+    fn name(&self) -> &'static str {
+        "max_pooling2d"
+    }
+
+    fn output_shape(&self, input: Shape) -> Result<Shape> {
+        self.windows().row_shape(input)
+    }
+
+    fn forward(
+        &self,
+        _parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        let row = self.windows().row_shape(input.shape().without_first())?;
+        let shape = row.with_first(input.shape()[0])?;
+        let channels = shape.last_dim();
+        workspace.scratch(1);
+        let Workspace { output, scratch, .. } = workspace;
+        let chosen = &mut scratch[CHOSEN];
+        output.resize(shape);
+        output.fill(T::neg_infinity());
+        chosen.resize(shape);
+        chosen.fill(T::zero());
+        self.windows().for_each(input.shape(), |index, pixels| {
+            let largest = pixel_mut(output.data_mut(), index, channels);
+            let chosen = pixel_mut(chosen.data_mut(), index, channels);
+            for (count, place) in pixels.places().enumerate() {
+                let (count, pixel) = (T::from_f64(count as f64), pixel(input.data(), place, channels));
+                for ((largest, chosen), &x) in largest.iter_mut().zip(chosen.iter_mut()).zip(pixel) {
+                    // A NaN stays one.
+                    let better = x > *largest || x.is_nan();
+                    *largest = if better { x } else { *largest };
+                    *chosen = if better { count } else { *chosen };
+                }
+            }
+        })
+    }
+
+    fn backward(
+        &self,
+        _parameters: &[Parameter<T>],
+        input: View<'_, T>,
+        grad_output: View<'_, T>,
+        wanted: Wanted,
+        _gradients: &mut [Tensor<T>],
+        workspace: &mut Workspace<T>,
+    ) -> Result<()> {
+        if !wanted.input {
+            return Ok(());
+        }
+        let Workspace { grad_input, scratch, .. } = workspace;
+        self.scatter(grad_output, input.shape(), scratch, grad_input)
+    }
+
+    fn forward_tangent(
+        &self,
+        _parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        let (output, moved) = (&mut tangents.output, input.tangent.data());
+        output.resize(workspace.output.shape());
+        self.for_each_chosen(input.value.shape(), &workspace.scratch, |to, from| {
+            output.data_mut()[to] = moved[from];
+        })
+    }
+
+    fn backward_tangent(
+        &self,
+        _parameters: &[Parameter<T>],
+        input: Dual<'_, T>,
+        grad_output: Dual<'_, T>,
+        wanted: Wanted,
+        _gradients: &mut [Tensor<T>],
+        workspace: &Workspace<T>,
+        tangents: &mut Workspace<T>,
+    ) -> Result<()> {
+        if !wanted.input {
+            return Ok(());
+        }
+        let (scratch, result) = (&workspace.scratch, &mut tangents.grad_input);
+        self.scatter(grad_output.tangent, input.value.shape(), scratch, result)
+    }
+}
