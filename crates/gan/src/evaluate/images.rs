@@ -1,12 +1,13 @@
 //! How close generated images are to real ones, as points in a space of features.
 //!
-//! The features are the pixels themselves, scaled to [-1, 1]: two images are near each other where they agree pixel by
-//! pixel. Features that see more than that take their place in [`features`].
+//! Where the data have labels, the features are those of a [`Classifier`]. Else they are the pixels themselves, scaled to
+//! [-1, 1]: two images are near each other where they agree pixel by pixel.
 
 use tensor_ops::Tensor;
 
+use super::classifier::{self, label_accuracy};
 use super::points::{Rows, compare};
-use super::{Kind, Value};
+use super::{Classifier, Kind, Value};
 use crate::Images;
 
 /// Images of each kind of which all pairs are looked at.
@@ -14,23 +15,38 @@ const PAIRED: usize = 1000;
 /// Images that are compared with all of the data.
 const SOUGHT: usize = 256;
 
-/// The measures of points on features; and the mean Euclidean distance of an image to the nearest one of the data, of
-/// real ones to the nearest other, which is what images of the same kind that were held out would show. Below that,
-/// samples are copies; above it, they are unlike the data.
+/// The measures of points on features: those that a classifier sees, with what it says of them, or the pixels
+/// themselves; and the mean Euclidean distance of an image to the nearest one of the data, of real ones to the nearest
+/// other, which is what images of the same kind that were held out would show. Below that, samples are copies; above it,
+/// they are unlike the data.
 ///
 /// `fresh` says that the generated images are not themselves out of the data.
-pub(super) fn measure(images: &Images, real: &[f64], generated: &[f64], fresh: bool) -> Vec<Value> {
+pub(super) fn measure(
+    images: &Images,
+    classifier: Option<&Classifier>,
+    real: &[f64],
+    (generated, labels): (&[f64], &[usize]),
+    fresh: bool,
+) -> Vec<Value> {
     let width = images.width();
-    let mut values = compare(features(real, width), features(generated, width), PAIRED);
+    let look =
+        |classifier: &Classifier| Some((classifier.look(real).ok()?, classifier.look(generated).ok()?));
+    let mut values = match classifier.and_then(look) {
+        Some((real, generated)) => {
+            let mut values = compare(real.rows(), generated.rows(), PAIRED);
+            values.extend(classifier::measure(&real, &generated));
+            if !labels.is_empty() {
+                let value = label_accuracy(&generated, labels);
+                values.push(Value { name: "label_accuracy", kind: Kind::Score, value });
+            }
+            values
+        }
+        None => compare(Rows { data: real, width }, Rows { data: generated, width }, PAIRED),
+    };
     let held_out = nearest_distance(images, real, false);
     let value = nearest_distance(images, generated, fresh);
     values.push(Value { name: "nearest_distance", kind: Kind::Statistic(held_out), value });
     values
-}
-
-/// What of images is compared.
-fn features(images: &[f64], width: usize) -> Rows<'_> {
-    Rows { data: images, width }
 }
 
 fn nearest_distance(images: &Images, rows: &[f64], fresh: bool) -> f64 {
@@ -55,7 +71,8 @@ mod tests {
         let images = Images::digits();
         let mut real = vec![0.0; 64 * 100];
         images.fill(&mut ChaCha8Rng::seed_from_u64(1), &mut real);
-        let values = measure(&images, &real, if rows.is_empty() { &real } else { rows }, fresh);
+        let generated = if rows.is_empty() { &real } else { rows };
+        let values = measure(&images, None, &real, (generated, &[]), fresh);
         let value = values.into_iter().find(|value| value.name == "nearest_distance").unwrap();
         let Kind::Statistic(held_out) = value.kind else { panic!("{value:?}") };
         (held_out, value.value)

@@ -11,6 +11,7 @@
 //! same measure over pairs of real samples of the same size, all drawn anew; for a statistic, such as the mean, the mean
 //! of the absolute difference. A generator is as good as can be told when it reaches the floor.
 
+mod classifier;
 mod images;
 mod modes;
 mod numbers;
@@ -19,6 +20,7 @@ mod points;
 use rand::Rng;
 use serde::Serialize;
 
+pub use classifier::Classifier;
 pub use numbers::{energy_distance, ks_normal, ks_two_sample, mean_std, quantile, skewness, wasserstein_1};
 pub use points::{frechet_distance, mmd_rbf, sliced_wasserstein};
 
@@ -106,13 +108,13 @@ pub(crate) struct Floor(Vec<f64>);
 
 impl Floor {
     /// From pairs of real samples of so many numbers each, in rows of `width`.
-    pub(crate) fn new(source: &Source, numbers: usize, width: usize, rng: &mut impl Rng) -> Self {
+    pub(crate) fn new(known: Known<'_>, numbers: usize, width: usize, rng: &mut impl Rng) -> Self {
         let mut sums: Vec<f64> = Vec::new();
-        let (mut a, mut b) = (vec![0.0; numbers], vec![0.0; numbers]);
+        let (mut a, mut b, mut labels) = (vec![0.0; numbers], vec![0.0; numbers], Vec::new());
         for _ in 0..PAIRS {
-            source.fill(rng, &mut a);
-            source.fill(rng, &mut b);
-            let values = measure(source, &a, &b, width, false);
+            known.source.fill(rng, &mut a);
+            known.source.fill_labelled(rng, &mut b, &mut labels);
+            let values = measure(known, &a, (&b, &labels), width, false);
             sums.resize(values.len(), 0.0);
             for (sum, Value { kind, value, .. }) in sums.iter_mut().zip(values) {
                 *sum += if let Kind::Statistic(real) = kind { (value - real).abs() } else { value };
@@ -122,15 +124,26 @@ impl Floor {
     }
 }
 
-/// Compares generated with real rows of a source.
+/// What rows are compared by.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) source: &'a Source,
+    /// For images with labels, once it has been trained.
+    pub(crate) classifier: Option<&'a Classifier>,
+    /// Whether rows are generated for a class each.
+    pub(crate) conditional: bool,
+}
+
+/// Compares generated rows, with the classes they were generated for, with real rows of a source.
 pub(crate) fn evaluate(
-    source: &Source,
+    known: Known<'_>,
     real: &[f64],
-    generated: &[f64],
+    generated: (&[f64], &[usize]),
     width: usize,
     floor: &Floor,
 ) -> Evaluation {
-    let values = measure(source, real, generated, width, true).into_iter().zip(&floor.0);
+    let source = known.source;
+    let values = measure(known, real, generated, width, true).into_iter().zip(&floor.0);
     let measures = values.map(|(Value { name, kind, value }, &floor)| Measure { name, kind, value, floor });
     let count = real.len() / source.width().unwrap_or(1).max(1);
     Evaluation { count, measures: measures.collect() }
@@ -140,12 +153,21 @@ pub(crate) fn evaluate(
 pub(crate) fn names(source: &Source) -> Vec<&'static str> {
     let width = source.width().unwrap_or(1);
     let some: Vec<f64> = (0..8 * width).map(|i| (i * i) as f64).collect();
-    measure(source, &some, &some, width, true).into_iter().map(|value| value.name).collect()
+    let known = Known { source, classifier: None, conditional: false };
+    let values = measure(known, &some, (&some, &[]), width, true).into_iter().map(|value| value.name);
+    let classes = if source.classes().is_some() { &classifier::NAMES[..] } else { &[] };
+    values.chain(classes.iter().copied()).chain((!classes.is_empty()).then_some("label_accuracy")).collect()
 }
 
 /// `fresh` says that the generated rows were generated, and are not real ones in their place.
-fn measure(source: &Source, real: &[f64], generated: &[f64], width: usize, fresh: bool) -> Vec<Value> {
-    match source {
+fn measure(
+    known: Known<'_>,
+    real: &[f64],
+    (generated, labels): (&[f64], &[usize]),
+    width: usize,
+    fresh: bool,
+) -> Vec<Value> {
+    match known.source {
         Source::Numbers(distribution) => {
             let mut values = numbers::measure(real, generated);
             if let Distribution::Mixture(components) = distribution {
@@ -154,12 +176,16 @@ fn measure(source: &Source, real: &[f64], generated: &[f64], width: usize, fresh
             }
             values
         }
-        Source::Points(Points::Modes(known)) => {
-            let mut values = modes::measure(known, generated);
+        Source::Points(Points::Modes(modes)) => {
+            let mut values = modes::measure(modes, generated);
             values.extend(points::measure(real, generated, width));
             values
         }
         Source::Points(_) | Source::Table(_) => points::measure(real, generated, width),
-        Source::Images(known) => images::measure(known, real, generated, fresh),
+        Source::Images(images) => {
+            let Known { classifier, conditional, .. } = known;
+            let labels = if conditional { labels } else { &[] };
+            images::measure(images, classifier, real, (generated, labels), fresh)
+        }
     }
 }

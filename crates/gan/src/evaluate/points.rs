@@ -134,7 +134,7 @@ impl<'a> Rows<'a> {
         self.data.len() / self.width.max(1)
     }
 
-    fn first(self, count: usize) -> Self {
+    pub(super) fn first(self, count: usize) -> Self {
         Self { data: &self.data[..count.min(self.count()) * self.width], width: self.width }
     }
 

@@ -3,12 +3,13 @@
 mod checkpoint;
 mod functions;
 
+use nn::layers::LayerConfig;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor};
 
-use crate::evaluate::{self, Evaluation, Floor};
+use crate::evaluate::{self, Classifier, Evaluation, Floor, Known};
 use crate::{Config, Distribution, Error, Result, Source, StepScore, Trainer};
 
 /// How many rows are generated at a time, which bounds the memory of a large sample.
@@ -38,6 +39,7 @@ pub struct Session<T> {
     latent: Tensor<T>,
     mixing: Tensor<T>,
     labels: Vec<usize>,
+    classifier: Option<Classifier>,
 }
 
 /// What a stage gave.
@@ -137,6 +139,7 @@ impl<T: Scalar> Session<T> {
             mixing: Tensor::zeros([config.train.batch / config.train.packing]),
             latent: Tensor::zeros(latent),
             labels: Vec::new(),
+            classifier: None,
             config,
         })
     }
@@ -275,10 +278,37 @@ impl<T: Scalar> Session<T> {
         self.compare(rows, &self.floor_of(rows, seed), &mut stream(seed, EVALUATION_STREAM))
     }
 
+    /// Gives evaluations of labelled images a classifier, in whose features they compare: one from the weights of another
+    /// session, if they were trained on these images, else a new one, whose weights are returned.
+    ///
+    /// # Errors
+    /// [`Error::Network`] for weights that are not what they should be.
+    pub fn prepare_classifier(&mut self, weights: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+        let Source::Images(images) = &self.source else { return Ok(None) };
+        if self.source.classes().is_none_or(|classes| classes < 2) {
+            return Ok(None);
+        }
+        if let Some(weights) = weights {
+            self.classifier = Classifier::from_safetensors(images, weights)?;
+        }
+        if self.classifier.is_some() {
+            return Ok(None);
+        }
+        let classifier = Classifier::train(images)?;
+        let weights = classifier.to_safetensors()?;
+        self.classifier = Some(classifier);
+        Ok(Some(weights))
+    }
+
+    fn known(&self) -> Known<'_> {
+        let conditional = self.config.generator.layers.iter().any(LayerConfig::wants_labels);
+        Known { source: &self.source, classifier: self.classifier.as_ref(), conditional }
+    }
+
     /// What a perfect sampler would show on so many rows.
     fn floor_of(&self, rows: usize, seed: u64) -> Floor {
         let width = self.trainer.generator().output_shape().len();
-        Floor::new(&self.source, rows * width, width, &mut stream(seed, FLOOR_STREAM))
+        Floor::new(self.known(), rows * width, width, &mut stream(seed, FLOOR_STREAM))
     }
 
     fn compare(&self, rows: usize, floor: &Floor, rng: &mut ChaCha8Rng) -> Result<Comparison> {
@@ -293,7 +323,7 @@ impl<T: Scalar> Session<T> {
             let step = "evaluation".to_owned();
             return Err(Error::NotFinite { epoch: self.epoch, step, what: "G's output", value });
         }
-        let evaluation = evaluate::evaluate(&self.source, &real, generated.data(), width, floor);
+        let evaluation = evaluate::evaluate(self.known(), &real, (generated.data(), &labels), width, floor);
         self.source.restore(&mut real);
         self.source.restore(generated.data_mut());
         let latent = latent.data().iter().map(|x| x.as_f64()).collect();

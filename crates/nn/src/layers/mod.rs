@@ -127,6 +127,19 @@ pub enum LayerConfig {
 }
 
 impl LayerConfig {
+    /// Whether the layer, or one inside, needs [`Workspace::labels`](crate::Workspace::labels).
+    #[must_use]
+    pub fn wants_labels(&self) -> bool {
+        match self {
+            Self::LabelEmbedding(_) | Self::Projection(_) => true,
+            Self::Sequential { layers } => layers.iter().any(Self::wants_labels),
+            Self::Add { branches } | Self::Concatenate { branches } => {
+                branches.iter().flatten().any(Self::wants_labels)
+            }
+            _ => false,
+        }
+    }
+
     /// The layer itself.
     #[must_use]
     pub fn build<T: Scalar>(&self) -> Box<dyn Layer<T>> {
