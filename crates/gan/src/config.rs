@@ -299,14 +299,16 @@ impl Config {
         let discriminator = network("discriminator", &self.discriminator)?;
         let rules = self.rules();
         rules.check(generator.output_shape(), discriminator.input_shape())?;
-        let together = rules.together(rules.load(&generator, &discriminator));
+        let refuse = |expected| {
+            Err(Error::Setting { field: "train.batch", expected, found: self.train.batch.to_string() })
+        };
+        let load = rules.load(&generator, &discriminator);
+        let (together, least) = (rules.together(load), 2 * rules.packing);
         if !self.train.batch.is_multiple_of(together) {
-            let expected = format!("a multiple of {together}, the rows that the networks take together");
-            return Err(Error::Setting {
-                field: "train.batch",
-                expected,
-                found: self.train.batch.to_string(),
-            });
+            return refuse(format!("a multiple of {together}, the rows that the networks take together"));
+        }
+        if load.whole_batch && self.train.batch < least {
+            return refuse(format!("at least {least}, for layers that go by the whole batch"));
         }
         let activation = discriminator.final_activation();
         let ends_well = matches!(activation, nn::Activation::Sigmoid | nn::Activation::Linear);

@@ -96,6 +96,18 @@ fn rules_out_of_range_are_refused() {
 }
 
 #[test]
+fn statistics_of_a_batch_need_more_than_one_row() {
+    let normalised = r#"generator.layers.0={ layer = "sequential", layers = [
+        { layer = "batch_normalization" }, { layer = "reshape", target_shape = [100, 1] }] }"#;
+    assert_eq!(
+        error_of(notebook(), &[normalised, "train.batch=1"]),
+        "train.batch: expected at least 2, for layers that go by the whole batch, found 1"
+    );
+    let config = parse(notebook(), &[normalised, "train.batch=3"]).unwrap();
+    Session::<f32>::new(config).unwrap();
+}
+
+#[test]
 fn defaults_are_written_out() {
     let end = notebook().find("[objective]").unwrap();
     let text = parse(&notebook()[..end], &[]).unwrap().to_toml().unwrap();

@@ -27,6 +27,42 @@ const WIDE: [&str; 2] = [
         { layer = "dense", units = 1, activation = "sigmoid" }]"#,
 ];
 
+/// Layers that are random, and some that put images together and apart.
+const IMAGES: [&str; 5] = [
+    r#"generator.layers=[
+        { layer = "dense", units = 75 },
+        { layer = "reshape", target_shape = [5, 5, 3] },
+        { layer = "up_sampling2d", interpolation = "bilinear" },
+        { layer = "dropout", rate = 0.1 },
+        { layer = "add", branches = [[], [
+            { layer = "dense", units = 3, activation = "tanh" }, { layer = "group_normalization", groups = 3 }]] },
+        { layer = "dense", units = 1 },
+        { layer = "flatten" }]"#,
+    r#"discriminator.layers=[
+        { layer = "reshape", target_shape = [10, 10, 1] },
+        { layer = "concatenate", branches = [[], [{ layer = "dense", units = 4, activation = "silu" }]] },
+        { layer = "max_pooling2d" },
+        { layer = "average_pooling2d", pool_size = 3, strides = 1, padding = "same" },
+        { layer = "layer_normalization" },
+        { layer = "dropout", rate = 0.3 },
+        { layer = "global_average_pooling2d" },
+        { layer = "dense", units = 1 }]"#,
+    "penalty.r1=0.1",
+    "penalty.r2=0.1",
+    "penalty.wgan_gp=0.1",
+];
+/// Layers that need the whole batch, after those of [`IMAGES`].
+const BATCHES: [&str; 7] = [
+    IMAGES[0],
+    IMAGES[1],
+    IMAGES[2],
+    IMAGES[3],
+    IMAGES[4],
+    r#"generator.layers.1={ layer = "sequential", layers = [
+        { layer = "batch_normalization" }, { layer = "reshape", target_shape = [5, 5, 3] }] }"#,
+    r#"discriminator.layers.4={ layer = "batch_normalization" }"#,
+];
+
 /// All that a step can do: real rows for G, three penalties, packing, clipping, and a moving average.
 const RULES: [&str; 10] = [
     "objective.kind=relativistic_paired",
@@ -54,9 +90,17 @@ fn session<T: Scalar>(batch: usize, changes: &[&str]) -> Session<T> {
 
 #[test]
 fn a_step_after_the_first_allocates_nothing() {
-    for (batch, changes) in
-        [(1, &[][..]), (7, &[]), (64, &[]), (5, &MIXED), (40, &MIXED), (33, &WIDE), (48, &RULES)]
-    {
+    for (batch, changes) in [
+        (1, &[][..]),
+        (7, &[]),
+        (64, &[]),
+        (5, &MIXED),
+        (40, &MIXED),
+        (33, &WIDE),
+        (48, &RULES),
+        (40, &IMAGES),
+        (9, &BATCHES),
+    ] {
         let mut session = session::<f32>(batch, changes);
         let mut allocations = || {
             let epochs = || (0..3).for_each(|_| session.run_epoch().unwrap());
@@ -84,6 +128,8 @@ fn two_hundred_steps_have_the_same_bits_on_any_number_of_threads() {
         (37, &MIXED, 34),
         (530, &WIDE, 2),
         (88, &RULES, 34),
+        (300, &IMAGES, 2),
+        (60, &BATCHES, 4),
     ] {
         let one = trained(1, batch, changes, epochs);
         for threads in [2, 3, 4, 8] {

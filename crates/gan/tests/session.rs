@@ -207,6 +207,37 @@ fn a_run_with_everything_goes_on_from_any_epoch() {
     assert_eq!(file.any_tensor::<f32>("discriminator.0.vector_u").unwrap().shape(), [8].into());
 }
 
+/// Layers that draw random numbers, and layers that keep statistics.
+const RANDOM: &[&str] = &[
+    "train.batch=5",
+    "train.ema_decay=0.8",
+    "penalty={ r1 = 0.1, r2 = 0.1 }",
+    r#"generator.layers=[
+        { layer = "dense", units = 8, activation = "relu" },
+        { layer = "batch_normalization" },
+        { layer = "dense", units = 4 }]"#,
+    r#"discriminator.layers=[
+        { layer = "dense", units = 8, activation = "tanh" },
+        { layer = "batch_normalization", momentum = 0.8 },
+        { layer = "dropout", rate = 0.4 },
+        { layer = "dense", units = 1 }]"#,
+];
+
+#[test]
+fn dropout_and_moving_statistics_go_on_too() {
+    for epoch in 0..=7 {
+        check_resume::<f32>(RANDOM, epoch, true);
+    }
+    let (_, bytes) = run::<f32>(RANDOM);
+    let file = Reader::new(&bytes).unwrap();
+    for name in ["generator.1.moving_mean", "discriminator.1.moving_mean", "ema.generator.1.moving_mean"] {
+        let moving: Tensor<f32> = file.any_tensor(name).unwrap();
+        assert!(moving.data().iter().any(|&x| x != 0.0), "{name}");
+    }
+    let other = run::<f32>(&[RANDOM, &["train.seed=6"]].concat());
+    assert!(other.1 != bytes);
+}
+
 #[test]
 fn samples_come_from_the_average_of_g() {
     let mut session = session::<f32>(EVERYTHING);

@@ -24,10 +24,9 @@ impl Mode {
     }
 }
 
-/// Number `index` of the stream that starts at `noise`, evenly from [0, 1).
-pub(crate) fn uniform(noise: u64, index: u64) -> f64 {
-    let bits = mix(noise.wrapping_add(index.wrapping_mul(STEP)));
-    (bits >> 11) as f64 / (1_u64 << 53) as f64
+/// Number `index` of the stream that starts at `noise`: 64 random bits.
+pub(crate) fn random_bits(noise: u64, index: u64) -> u64 {
+    mix(noise.wrapping_add(index.wrapping_mul(STEP)))
 }
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -48,7 +47,7 @@ mod tests {
     fn the_stream_is_splitmix64() {
         // The first numbers from the state 1234567, as published with the generator.
         let expected = [6_457_827_717_110_365_317_u64, 3_203_168_211_198_807_973];
-        let found = [0, 1].map(|index| mix(1_234_567_u64.wrapping_add(index * STEP)));
+        let found = [0, 1].map(|index| random_bits(1_234_567, index));
         assert_eq!(found, expected);
     }
 

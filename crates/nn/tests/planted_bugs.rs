@@ -3,10 +3,13 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nn::gradcheck::{TOLERANCE, check_layer, check_network, check_tangents};
-use nn::layers::{Conv1D, Conv2D, Dense, Padding, Sequential};
+use nn::layers::{
+    AveragePooling2D, BatchNormalization, Conv1D, Conv2D, Dense, Dropout, GroupNormalization, Interpolation,
+    MaxPooling2D, Padding, Sequential, UpSampling2D,
+};
 use nn::{
-    Activation, Dual, Error, Layer, Network, Parameter, ParameterSpec, Result, Shape, Tensor, View, Wanted,
-    Workspace,
+    Activation, Dual, Error, Layer, Mode, Network, Parameter, ParameterSpec, Result, Shape, Tensor, View,
+    Wanted, Workspace,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -80,6 +83,7 @@ fn caught<L: Layer<f64> + Clone + 'static>(
     tensor: &str,
 ) {
     let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let start = Workspace { mode: Mode::Training { noise: 1 }, ..Workspace::default() };
     let row = row.into();
     let network = Network::<f64>::new(row, vec![Box::new(layer)], rng).unwrap();
     let mut next = 0.0;
@@ -87,11 +91,10 @@ fn caught<L: Layer<f64> + Clone + 'static>(
         next += 0.37;
         f64::sin(next)
     });
-    let report =
-        check_layer(network.layers(), network.parameters(), &input, &Workspace::default(), rng).unwrap();
+    let report = check_layer(network.layers(), network.parameters(), &input, &start, rng).unwrap();
     assert!(report.worst <= TOLERANCE);
 
-    let error = check_layer(&spoiled, network.parameters(), &input, &Workspace::default(), rng).unwrap_err();
+    let error = check_layer(&spoiled, network.parameters(), &input, &start, rng).unwrap_err();
     let Error::Gradient { tensor: found, index, analytic, numeric, relative_error } = &error else {
         panic!("{error}")
     };
@@ -106,7 +109,7 @@ fn caught<L: Layer<f64> + Clone + 'static>(
     spoiled.spoil = |_, _, _, _| {};
     spoiled.backward = None;
     spoiled.overwrites = false;
-    check_layer(&spoiled, network.parameters(), &input, &Workspace::default(), rng).unwrap();
+    check_layer(&spoiled, network.parameters(), &input, &start, rng).unwrap();
 }
 
 fn dense() -> Dense {
@@ -190,6 +193,48 @@ fn a_stride_off_by_one_is_caught() {
     let spoiled =
         Spoiled { inner: layer.clone(), spoil: |_, _, _, _| {}, backward: Some(wrong), overwrites: false };
     caught(layer, [5, 2], spoiled, "conv1d, input");
+}
+
+/// A layer whose gradients are those of another of the same kind, or of the same one in inference.
+fn with_backward_of<L: Clone>(layer: &L, wrong: L) -> Spoiled<L> {
+    Spoiled { inner: layer.clone(), spoil: |_, _, _, _| {}, backward: Some(wrong), overwrites: false }
+}
+
+#[test]
+fn statistics_that_are_taken_to_stand_still_are_caught() {
+    let layer = BatchNormalization::default();
+    caught(layer.clone(), [4, 3], with_backward_of(&layer, layer.clone()), "batch_normalization, input");
+}
+
+#[test]
+fn a_forgotten_mask_is_caught() {
+    let layer = Dropout { rate: 0.5 };
+    caught(layer.clone(), [9], with_backward_of(&layer, layer.clone()), "dropout, input");
+}
+
+#[test]
+fn groups_of_other_channels_are_caught() {
+    let layer = GroupNormalization::new(2);
+    let wrong = GroupNormalization::new(1);
+    caught(layer.clone(), [2, 4], with_backward_of(&layer, wrong), "group_normalization, input");
+}
+
+#[test]
+fn windows_of_another_size_are_caught() {
+    // Both have 2 x 2 windows.
+    let layer = AveragePooling2D::new([2, 2]);
+    let wrong = AveragePooling2D { strides: Some([1, 1]), ..AveragePooling2D::new([3, 3]) };
+    caught(layer.clone(), [4, 4, 2], with_backward_of(&layer, wrong), "average_pooling2d, input");
+    let layer = MaxPooling2D::new([2, 2]);
+    let wrong = MaxPooling2D { strides: Some([1, 1]), ..MaxPooling2D::new([3, 3]) };
+    caught(layer.clone(), [4, 4, 2], with_backward_of(&layer, wrong), "max_pooling2d, input");
+}
+
+#[test]
+fn another_interpolation_is_caught() {
+    let layer = UpSampling2D { size: [2, 2], interpolation: Interpolation::Bilinear };
+    let wrong = UpSampling2D { interpolation: Interpolation::Nearest, ..layer.clone() };
+    caught(layer.clone(), [3, 2, 1], with_backward_of(&layer, wrong), "up_sampling2d, input");
 }
 
 #[test]

@@ -21,10 +21,10 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Shape, Tensor, View, zip};
+use tensor_ops::{Scalar, Shape, Tensor, View, map_in_place, zip};
 
 use crate::error::check_setting;
-use crate::mode::uniform;
+use crate::mode::random_bits;
 use crate::{Dual, Layer, Mode, Parameter, Result, Wanted, Workspace};
 
 /// Leaves numbers out while the network learns. Output and input have the same shape.
@@ -37,6 +37,18 @@ pub struct Dropout {
 
 /// The scratch: what each number is multiplied by.
 const FACTORS: usize = 0;
+
+/// How many random bits decide about a number: as many as each kind of number holds exactly.
+const BITS: u32 = 24;
+
+/// Fills with whole numbers below 2^24. Two of them come from the same 64 bits.
+fn fill_with_bits<T: Scalar>(noise: u64, numbers: &mut [T]) {
+    let whole = |bits: u64| T::from_f64(f64::from(bits as u32 >> (u32::BITS - BITS)));
+    for (index, pair) in numbers.chunks_mut(2).enumerate() {
+        let bits = random_bits(noise, index as u64);
+        pair.iter_mut().zip([bits >> 32, bits]).for_each(|(number, bits)| *number = whole(bits));
+    }
+}
 
 impl<T: Scalar> Layer<T> for Dropout {
     fn name(&self) -> &'static str {
@@ -59,13 +71,13 @@ impl<T: Scalar> Layer<T> for Dropout {
         let Workspace { output, scratch, mode, .. } = workspace;
         let factors = &mut scratch[FACTORS];
         factors.resize(input.shape());
-        let kept = T::from_f64(1.0 / (1.0 - self.rate));
         match *mode {
             Mode::Inference => factors.fill(T::one()),
             Mode::Training { noise } => {
-                for (index, factor) in factors.data_mut().iter_mut().enumerate() {
-                    *factor = if uniform(noise, index as u64) < self.rate { T::zero() } else { kept };
-                }
+                fill_with_bits(noise, factors.data_mut());
+                let left_out = T::from_f64((self.rate * f64::from(1 << BITS)).round());
+                let kept = T::from_f64(1.0 / (1.0 - self.rate));
+                map_in_place(factors, move |bits| if bits < left_out { T::zero() } else { kept });
             }
         }
         Ok(zip(input, factors.view(), output, |x, factor| x * factor)?)

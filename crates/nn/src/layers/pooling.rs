@@ -160,7 +160,7 @@ impl GlobalAveragePooling2D {
 impl Windows {
     fn row_shape(self, input: Shape) -> Result<Shape> {
         for (setting, sizes) in [("pool_size", self.size), ("strides", self.strides)] {
-            check_setting(!sizes.contains(&0), self.place, setting, "at least 1", format!("{sizes:?}"))?;
+            check_setting(!sizes.contains(&0), self.place, setting, "at least 1", Shape::from(sizes))?;
         }
         let [height, width, channels] = *input else {
             return unexpected(self.place, "rows of [height, width, channels]", input);
@@ -263,36 +263,49 @@ linear_map!(GlobalAveragePooling2D, "global_average_pooling2d");
 const CHOSEN: usize = 0;
 
 impl MaxPooling2D {
-    /// Calls `f(number of the output, number of the input)` for each number that was chosen.
-    fn for_each_chosen<T: Scalar>(
+    /// The numbers that were chosen.
+    fn gather<T: Scalar>(
         &self,
-        input: Shape,
-        scratch: &[Tensor<T>],
-        mut f: impl FnMut(usize, usize),
+        input: View<'_, T>,
+        chosen: &Tensor<T>,
+        output: &mut Tensor<T>,
     ) -> Result<()> {
-        let (channels, chosen) = (input.last_dim(), scratch[CHOSEN].data());
-        self.windows().for_each(input, |index, pixels| {
+        let channels = input.shape().last_dim();
+        output.resize(chosen.shape());
+        self.windows().for_each(input.shape(), |index, pixels| {
+            let chosen = pixel(chosen.data(), index, channels);
+            let output = pixel_mut(output.data_mut(), index, channels);
             for (count, place) in pixels.places().enumerate() {
-                let count = T::from_f64(count as f64);
-                for (channel, _) in
-                    pixel(chosen, index, channels).iter().enumerate().filter(|(_, c)| **c == count)
-                {
-                    f(index * channels + channel, place * channels + channel);
+                let (count, pixel) = (T::from_f64(count as f64), pixel(input.data(), place, channels));
+                for (y, (&x, &chosen)) in output.iter_mut().zip(pixel.iter().zip(chosen)) {
+                    *y = if chosen == count { x } else { *y };
                 }
             }
         })
     }
 
+    /// The other way round: adds up what goes to each number.
     fn scatter<T: Scalar>(
         &self,
         grad_output: View<'_, T>,
         input: Shape,
-        scratch: &[Tensor<T>],
+        chosen: &Tensor<T>,
         grad_input: &mut Tensor<T>,
     ) -> Result<()> {
+        let channels = input.last_dim();
         grad_input.resize(input);
         grad_input.fill(T::zero());
-        self.for_each_chosen(input, scratch, |to, from| grad_input.data_mut()[from] += grad_output.data()[to])
+        self.windows().for_each(input, |index, pixels| {
+            let (chosen, grad) =
+                (pixel(chosen.data(), index, channels), pixel(grad_output.data(), index, channels));
+            for (count, place) in pixels.places().enumerate() {
+                let count = T::from_f64(count as f64);
+                let sums = pixel_mut(grad_input.data_mut(), place, channels);
+                for (sum, (&g, &chosen)) in sums.iter_mut().zip(grad.iter().zip(chosen)) {
+                    *sum += if chosen == count { g } else { T::zero() };
+                }
+            }
+        })
     }
 }
 
@@ -326,11 +339,12 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
             let chosen = pixel_mut(chosen.data_mut(), index, channels);
             for (count, place) in pixels.places().enumerate() {
                 let (count, pixel) = (T::from_f64(count as f64), pixel(input.data(), place, channels));
-                for ((largest, chosen), &x) in largest.iter_mut().zip(chosen.iter_mut()).zip(pixel) {
-                    // A NaN stays one.
-                    let better = x > *largest || x.is_nan();
-                    *largest = if better { x } else { *largest };
-                    *chosen = if better { count } else { *chosen };
+                // One after the other: so the compiler works on many channels at a time. A NaN stays one.
+                for (chosen, (&largest, &x)) in chosen.iter_mut().zip(largest.iter().zip(pixel)) {
+                    *chosen = if (x > largest) | x.is_nan() { count } else { *chosen };
+                }
+                for (largest, &x) in largest.iter_mut().zip(pixel) {
+                    *largest = if (x > *largest) | x.is_nan() { x } else { *largest };
                 }
             }
         })
@@ -349,7 +363,7 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
             return Ok(());
         }
         let Workspace { grad_input, scratch, .. } = workspace;
-        self.scatter(grad_output, input.shape(), scratch, grad_input)
+        self.scatter(grad_output, input.shape(), &scratch[CHOSEN], grad_input)
     }
 
     fn forward_tangent(
@@ -359,11 +373,7 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
-        let (output, moved) = (&mut tangents.output, input.tangent.data());
-        output.resize(workspace.output.shape());
-        self.for_each_chosen(input.value.shape(), &workspace.scratch, |to, from| {
-            output.data_mut()[to] = moved[from];
-        })
+        self.gather(input.tangent, &workspace.scratch[CHOSEN], &mut tangents.output)
     }
 
     fn backward_tangent(
@@ -379,7 +389,7 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
         if !wanted.input {
             return Ok(());
         }
-        let (scratch, result) = (&workspace.scratch, &mut tangents.grad_input);
-        self.scatter(grad_output.tangent, input.value.shape(), scratch, result)
+        let (chosen, result) = (&workspace.scratch[CHOSEN], &mut tangents.grad_input);
+        self.scatter(grad_output.tangent, input.value.shape(), chosen, result)
     }
 }

@@ -60,7 +60,7 @@ fn two() -> [usize; 2] {
 impl UpSampling2D {
     fn row_shape(&self, input: Shape) -> Result<Shape> {
         let ok = !self.size.contains(&0);
-        check_setting(ok, "up_sampling2d", "size", "at least 1", format!("{:?}", self.size))?;
+        check_setting(ok, "up_sampling2d", "size", "at least 1", Shape::from(self.size))?;
         match *input {
             [height, width, channels] if !input.contains(&0) => {
                 let larger = |size: usize, factor: usize| size.saturating_mul(factor);
@@ -86,9 +86,11 @@ impl UpSampling2D {
         let [batch, height, width, _] = *input else { return };
         let [rows, columns] = [height * self.size[0], width * self.size[1]];
         for row in 0..batch * rows {
+            let of_rows = self.sources(row % rows, 0, height);
             for column in 0..columns {
-                for (y, of_row) in self.sources(row % rows, 0, height) {
-                    for (x, of_column) in self.sources(column, 1, width) {
+                let of_columns = self.sources(column, 1, width);
+                for (y, of_row) in of_rows {
+                    for (x, of_column) in of_columns {
                         if of_row * of_column > 0.0 {
                             let from = (row / rows * height + y) * width + x;
                             f(row * columns + column, from, of_row * of_column);
