@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tensor_ops::{Scalar, Shape};
 use toml::{Table, Value};
 
-use crate::{Data, Error, Latent, Objective, Penalty, Result, Rules};
+use crate::{Augment, Data, Error, Latent, Objective, Penalty, Result, Rules};
 
 /// The presets: name, what it is, and its TOML.
 pub const PRESETS: &[(&str, &str, &str)] = &[
@@ -50,6 +50,9 @@ pub struct Config {
     /// What keeps D smooth.
     #[serde(default)]
     pub penalty: Penalty,
+    /// How images are changed before D sees them.
+    #[serde(default)]
+    pub augment: Augment,
     /// How D and G learn.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -277,7 +280,8 @@ impl Config {
     #[must_use]
     pub fn rules(&self) -> Rules {
         let TrainConfig { packing, clip_norm, .. } = self.train;
-        Rules { objective: self.objective, penalty: self.penalty, packing, clip_norm }
+        let Self { objective, penalty, augment, .. } = *self;
+        Rules { objective, penalty, packing, clip_norm, augment }
     }
 
     /// The number of the last stage.

@@ -110,7 +110,7 @@ fn a_step_of_d_follows_the_gradient_of_its_loss_and_penalties() {
     for objective in objectives() {
         for penalty in penalties() {
             for packing in [1, 2] {
-                let rules = Rules { objective, penalty, packing, clip_norm: None };
+                let rules = Rules { objective, penalty, packing, ..Rules::default() };
                 check_gradient(rules, d_step, |trainer| trainer.networks_mut().1);
             }
         }

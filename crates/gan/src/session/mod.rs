@@ -197,6 +197,7 @@ impl<T: Scalar> Session<T> {
                 unit.fill(&mut self.data_stream, self.mixing.data_mut());
                 self.mixing.view()
             });
+            self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
             let result = self.trainer.discriminator_step(self.real.view(), self.latent.view(), mixing);
             let score = self.at_step(result, "D step", "D's loss", step)?;
             self.sums.d_loss += score.loss;
@@ -209,6 +210,7 @@ impl<T: Scalar> Session<T> {
                 self.draw_real();
             }
             self.draw_latent();
+            self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
             let result = self.trainer.generator_step(self.latent.view(), relative.then(|| self.real.view()));
             let score = self.at_step(result, "G step", "G's loss", step)?;
             self.sums.g_loss += score.loss;
