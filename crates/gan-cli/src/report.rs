@@ -13,7 +13,7 @@ use serde_json::json;
 use tensor_ops::Scalar;
 
 use crate::failure::Failure;
-use crate::pictures::{save_main, write_all};
+use crate::pictures::{endings, save_main, write_all};
 use crate::train::open_session;
 use crate::{print, tell};
 
@@ -113,6 +113,10 @@ pub(crate) fn plot(path: &Path, out: Option<PathBuf>) -> Result<ExitCode, Failur
 fn draw<T: Scalar>(run: &RunDirectory, config: Config, out: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let (session, result) = compare::<T>(run, config)?;
     let written = match out {
+        Some(out) if !endings(session.source()).contains(&crate::plot::ending(&out).as_str()) => {
+            let problem = "expected a name that ends in .png, for images";
+            return Err(Failure::input(format!("--out {}: {problem}", out.display())));
+        }
         Some(out) => {
             let written = vec![out];
             save_main(&written, &session, &result).map_err(Failure::running)?;

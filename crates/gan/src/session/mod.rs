@@ -303,9 +303,22 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// Where there are more than memory can hold.
     pub fn sample(&self, count: usize, seed: u64) -> Result<Tensor<T>> {
-        let mut latent = Tensor::zeros(self.batch_of(count)?);
-        self.config.latent.distribution().fill(&mut stream(seed, SAMPLE_STREAM), latent.data_mut());
-        self.generate(&latent)
+        self.generate(&self.latents(count, seed, None)?)
+    }
+
+    /// `count` fresh latents, with none of their numbers more than `truncation` standard deviations away from the mean,
+    /// where that is given: see [`Latent::truncate`](crate::Latent::truncate).
+    ///
+    /// # Errors
+    /// As [`Session::sample`].
+    pub fn latents(&self, count: usize, seed: u64, truncation: Option<f64>) -> Result<Tensor<T>> {
+        let mut latents = Tensor::zeros(self.batch_of(count)?);
+        let rng = &mut stream(seed, SAMPLE_STREAM);
+        self.config.latent.distribution().fill(rng, latents.data_mut());
+        if let Some(most) = truncation {
+            self.config.latent.truncate(rng, latents.data_mut(), most);
+        }
+        Ok(latents)
     }
 
     /// What G makes of latents, in the data's units.
