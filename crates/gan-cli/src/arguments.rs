@@ -107,7 +107,7 @@ pub(crate) struct SampleArguments {
     /// The run's folder
     #[arg(value_name = "DIR")]
     pub(crate) run: PathBuf,
-    /// How many rows to draw
+    /// How many rows to draw, or pairs of latents with --interpolate
     #[arg(long, value_name = "N", required_unless_present = "latent")]
     pub(crate) count: Option<usize>,
     /// Where the random numbers start [default: the run's seed]
@@ -119,6 +119,13 @@ pub(crate) struct SampleArguments {
     /// Use these latents, an array [count, dim], rather than fresh ones
     #[arg(long, value_name = "FILE.npy", conflicts_with = "seed")]
     pub(crate) latent: Option<PathBuf>,
+    /// Draw N rows on the way between each of --count pairs of latents, both ends among them
+    #[arg(long, value_name = "N", conflicts_with = "latent")]
+    pub(crate) interpolate: Option<usize>,
+    /// Draw anew each number of a normal latent that is more than T standard deviations away from the mean: samples
+    /// become more typical and less varied
+    #[arg(long, value_name = "T", conflicts_with = "latent")]
+    pub(crate) truncation: Option<f64>,
     /// The file to write: .csv, .npy or, as a picture, .png
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod failure;
+mod gallery;
 mod pictures;
 mod plot;
 mod progress;

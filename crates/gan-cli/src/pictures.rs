@@ -6,6 +6,8 @@
 //! | `distribution` | numbers: the two distribution functions; tables: those of each column |
 //! | `generator` | numbers, where G makes each of one z: G beside the true quantile function |
 //! | `discriminator` | numbers, where D sees one at a time: how real it takes x to be |
+//! | `images` | images, as PNG alone: real, generated, and the nearest real one to each of those |
+//! | `run` | images: the samples of all stages, as an animated PNG |
 //! | `points` | points in the plane: real and generated, over a map of D |
 //! | `curves` | losses, accuracy and measures over the run, with the floors |
 
@@ -15,10 +17,13 @@ use gan::{Comparison, Kind, RunDirectory, Session, Source, StageRecord};
 use plotters::style::RGBColor;
 use tensor_ops::{Scalar, Tensor};
 
+use crate::gallery;
 use crate::plot::{
     BLUE, Figure, GREY, Heat, Histogram, Layer, Mark, Panels, Picture, Series, VERMILLION, save,
 };
 
+/// The endings of pictures that are drawn.
+const BOTH: [&str; 2] = ["png", "svg"];
 /// Points along a curve.
 const POINTS: usize = 400;
 /// Points of each kind in the plane.
@@ -36,8 +41,12 @@ pub(crate) fn write_all<T: Scalar>(
     records: &[StageRecord],
 ) -> gan::Result<Vec<PathBuf>> {
     let mut written = Vec::new();
+    if let Source::Images(_) = session.source() {
+        written.extend(gallery::save_animation(run)?);
+    }
+    let main = endings(session.source());
     let mut places = |name: &str| -> gan::Result<Vec<PathBuf>> {
-        let paths = paths(run, name)?;
+        let paths = paths(run, name, if name == "images" { main } else { &BOTH })?;
         written.extend(paths.clone());
         Ok(paths)
     };
@@ -52,7 +61,8 @@ pub(crate) fn write_all<T: Scalar>(
                 save_all(&places("discriminator")?, &figure)?;
             }
         }
-        Source::Points(_) | Source::Table(_) | Source::Images(_) => {
+        Source::Images(_) => save_main(&places("images")?, session, result)?,
+        Source::Points(_) | Source::Table(_) => {
             if let Some(figure) = points(session, result)? {
                 save_all(&places("points")?, &figure)?;
             }
@@ -67,17 +77,22 @@ pub(crate) fn write_all<T: Scalar>(
     Ok(written)
 }
 
-/// Where a run keeps a picture, as PNG and SVG.
-pub(crate) fn paths(run: &RunDirectory, name: &str) -> gan::Result<Vec<PathBuf>> {
-    ["png", "svg"].iter().map(|ending| run.file_in("plots", &format!("{name}.{ending}"))).collect()
+/// The endings that the main picture of a source can have.
+pub(crate) fn endings(source: &Source) -> &'static [&'static str] {
+    if let Source::Images(_) = source { &BOTH[..1] } else { &BOTH }
+}
+
+/// Where a run keeps a picture, with each of these endings.
+pub(crate) fn paths(run: &RunDirectory, name: &str, endings: &[&str]) -> gan::Result<Vec<PathBuf>> {
+    endings.iter().map(|ending| run.file_in("plots", &format!("{name}.{ending}"))).collect()
 }
 
 fn save_all(paths: &[PathBuf], picture: &impl Picture) -> gan::Result<()> {
     paths.iter().try_for_each(|path| save(path, picture))
 }
 
-/// Writes the one picture that shows most: the histogram of numbers, points in the plane, or the distribution functions
-/// of columns.
+/// Writes the one picture that shows most: the histogram of numbers, points in the plane, the distribution functions of
+/// columns, or images.
 pub(crate) fn save_main<T: Scalar>(
     paths: &[PathBuf],
     session: &Session<T>,
@@ -94,16 +109,22 @@ pub(crate) fn save_main<T: Scalar>(
             ];
             save_all(paths, &Histogram::new(&title, "value", &series))
         }
-        Source::Points(_) | Source::Table(_) | Source::Images(_) => match points(session, result)? {
+        Source::Images(images) => save_all(paths, &gallery::beside(images, result)?),
+        Source::Points(_) | Source::Table(_) => match points(session, result)? {
             Some(figure) => save_all(paths, &figure),
             None => save_all(paths, &columns(session, result)),
         },
     }
 }
 
-/// Writes a picture of samples alone: a histogram of numbers, points in the plane, or the distribution functions of
-/// columns.
-pub(crate) fn save_samples(path: &Path, source: &Source, samples: &Tensor<f64>) -> gan::Result<()> {
+/// Writes a picture of samples alone: a histogram of numbers, points in the plane, the distribution functions of columns,
+/// or images, `in_row` of them side by side where that is given.
+pub(crate) fn save_samples(
+    path: &Path,
+    source: &Source,
+    samples: &Tensor<f64>,
+    in_row: Option<usize>,
+) -> gan::Result<()> {
     let title = format!("{} samples", samples.shape()[0]);
     let width = samples.shape().without_first().len().max(1);
     match source {
@@ -111,12 +132,13 @@ pub(crate) fn save_samples(path: &Path, source: &Source, samples: &Tensor<f64>) 
             let series = [Series { name: "generated", values: samples.data() }];
             save(path, &Histogram::new(&title, "value", &series))
         }
-        Source::Points(_) | Source::Table(_) | Source::Images(_) if width == 2 => {
+        Source::Images(images) => gallery::save_samples(path, images, samples, in_row),
+        Source::Points(_) | Source::Table(_) if width == 2 => {
             let points = samples.data().chunks_exact(2).map(|row| (row[0], row[1])).collect();
             let layers = vec![Layer { name: "generated", colour: VERMILLION, mark: Mark::Dots, points }];
             save(path, &Figure { title, x_label: "x", y_label: "y", layers, ..Figure::default() })
         }
-        Source::Points(_) | Source::Table(_) | Source::Images(_) => {
+        Source::Points(_) | Source::Table(_) => {
             let panel = |column: usize| Figure {
                 title: column_title(source, column),
                 x_label: "value",
@@ -279,6 +301,13 @@ fn title_of(name: &str) -> String {
         "high_quality" => "high-quality share",
         "sliced_wasserstein" => "sliced Wasserstein-1",
         "mmd" => "squared MMD",
+        "frechet_distance" => "squared Frechet distance of features",
+        "kernel_distance" => "squared kernel distance of features",
+        "smallest_class" => "share of the rarest class",
+        "largest_class" => "share of the most frequent class",
+        "confident" => "share that the classifier is sure of",
+        "label_accuracy" => "share of the class asked for",
+        "nearest_distance" => "distance to the nearest real image",
         "column_ks" => "largest KS distance of a column",
         "column_wasserstein_1" => "largest Wasserstein-1 distance of a column",
         "correlation_difference" => "largest difference of a correlation",

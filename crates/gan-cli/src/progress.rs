@@ -116,6 +116,8 @@ pub(crate) fn stage_line(record: &StageRecord, stages: u64) -> String {
         ("reverse_kl", "KL", 3),
         ("sliced_wasserstein", "sliced W1", 3),
         ("coverage", "coverage", 3),
+        ("generated_nearest_distance", "nearest", 2),
+        ("real_nearest_distance", "of real", 2),
     ] {
         if has(name) {
             let _ = write!(line, "  {short} {:.digits$}", record.figure(name));

@@ -13,8 +13,8 @@ use serde_json::json;
 use tensor_ops::Scalar;
 
 use crate::failure::Failure;
-use crate::pictures::{save_main, write_all};
-use crate::train::open_session;
+use crate::pictures::{endings, save_main, write_all};
+use crate::train::{open_session, prepare_classifier};
 use crate::{print, tell};
 
 /// The exit code of an evaluation that misses what the configuration requires.
@@ -23,7 +23,8 @@ const MISSED: u8 = 3;
 /// A run's session, and what its generator makes now, compared with as many rows of data as the configuration says.
 fn compare<T: Scalar>(run: &RunDirectory, config: Config) -> Result<(Session<T>, Comparison), Failure> {
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
-    let session = open_session::<T>(run, config)?;
+    let mut session = open_session::<T>(run, config)?;
+    prepare_classifier(run, &mut session).map_err(Failure::running)?;
     let result = session.evaluate(rows, seed).map_err(Failure::running)?;
     Ok((session, result))
 }
@@ -113,6 +114,10 @@ pub(crate) fn plot(path: &Path, out: Option<PathBuf>) -> Result<ExitCode, Failur
 fn draw<T: Scalar>(run: &RunDirectory, config: Config, out: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let (session, result) = compare::<T>(run, config)?;
     let written = match out {
+        Some(out) if !endings(session.source()).contains(&crate::plot::ending(&out).as_str()) => {
+            let problem = "expected a name that ends in .png, for images";
+            return Err(Failure::input(format!("--out {}: {problem}", out.display())));
+        }
         Some(out) => {
             let written = vec![out];
             save_main(&written, &session, &result).map_err(Failure::running)?;

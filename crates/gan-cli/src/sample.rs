@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use gan::{Config, Precision, RunDirectory, Source};
+use gan::{Config, Latent, Precision, RunDirectory, Session, Source};
 use npyz::WriterBuilder;
 use tensor_ops::{Scalar, Shape, Tensor};
 
@@ -21,6 +21,12 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
     }
     if arguments.count == Some(0) {
         return Err(Failure::input("--count: expected at least 1, found 0"));
+    }
+    if let Some(few) = arguments.interpolate.filter(|&count| count < 2) {
+        return Err(Failure::input(format!("--interpolate: expected at least 2, found {few}")));
+    }
+    if let Some(most) = arguments.truncation.filter(|most| !(*most > 0.0 && most.is_finite())) {
+        return Err(Failure::input(format!("--truncation: expected a number > 0, found {most}")));
     }
     let (run, config) = RunDirectory::open(&arguments.run).map_err(Failure::input)?;
     match config.train.precision {
@@ -49,23 +55,53 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
             let failed = |error| Failure::input(format!("{}: {error}", path.display()));
             session.generate(&latent, label).map_err(failed)?
         }
-        (None, count) => session.sample(count.unwrap_or_default(), seed, label).map_err(Failure::input)?,
+        (None, count) => {
+            let latent = fresh_latents(arguments, &session, count.unwrap_or_default(), seed)?;
+            session.generate(&latent, label).map_err(Failure::input)?
+        }
     };
-    write_samples(&arguments.out, &samples, session.source()).map_err(Failure::running)?;
+    write_samples(&arguments.out, &samples, session.source(), arguments.interpolate)
+        .map_err(Failure::running)?;
     let written = arguments.out.display();
     tell(&format!("{written}: {} samples of epoch {}", samples.shape()[0], session.epoch()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Latents drawn from the seed: `count` of them, or the way between as many pairs.
+fn fresh_latents<T: Scalar>(
+    arguments: &SampleArguments,
+    session: &Session<T>,
+    count: usize,
+    seed: u64,
+) -> Result<Tensor<T>, Failure> {
+    let (latent, truncation) = (session.config().latent, arguments.truncation);
+    if let (Some(_), Latent::Uniform { .. }) = (truncation, latent) {
+        return Err(Failure::input("--truncation: expected a run with normal latents, found uniform ones"));
+    }
+    let Some(steps) = arguments.interpolate else {
+        return session.latents(count, seed, truncation).map_err(Failure::input);
+    };
+    Shape::new(&[count, steps, latent.dim()]).map_err(Failure::input)?;
+    let ends = session.latents(count.saturating_mul(2), seed, truncation).map_err(Failure::input)?;
+    let mut ways = Vec::new();
+    for pair in ends.data().chunks_exact(2 * latent.dim()) {
+        let (from, to) = pair.split_at(latent.dim());
+        let place = |step: usize| step as f64 / (steps - 1) as f64;
+        ways.extend((0..steps).flat_map(|step| latent.between(from, to, place(step))));
+    }
+    Tensor::from_vec([ways.len() / latent.dim(), latent.dim()], ways).map_err(Failure::input)
 }
 
 fn write_samples<T: Scalar + npyz::AutoSerialize>(
     path: &Path,
     samples: &Tensor<T>,
     source: &Source,
+    in_row: Option<usize>,
 ) -> gan::Result<()> {
     match ending(path).as_str() {
         "csv" => gan::write_atomically(path, &csv(source.header(), samples)),
         "npy" => gan::write_atomically(path, &npy(path, samples)?),
-        _ => save_samples(path, source, &samples.cast()),
+        _ => save_samples(path, source, &samples.cast(), in_row),
     }
 }
 

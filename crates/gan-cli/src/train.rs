@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gan::{Config, Precision, RunDirectory, Session, StageRecord, StageResult};
+use gan::{Config, Precision, RunDirectory, Session, Source, StageRecord, StageResult};
 use tensor_ops::{Scalar, with_threads};
 
 use crate::arguments::{ResumeArguments, Running, TrainArguments, interrupted};
 use crate::failure::Failure;
-use crate::pictures::{paths, save_main, write_all};
+use crate::gallery::save_stage;
+use crate::pictures::{endings, paths, save_main, write_all};
 use crate::progress::{Progress, spoken};
 use crate::sample::csv;
 use crate::{print, tell};
@@ -47,6 +48,7 @@ fn configuration(arguments: &TrainArguments) -> Result<(String, Config), Failure
 fn start<T: Scalar>(arguments: &TrainArguments, name: &str, config: Config) -> Result<ExitCode, Failure> {
     let session = Session::<T>::new(config).map_err(Failure::input)?;
     if arguments.dry_run {
+        tell_note(session.source());
         return print(&description(&session));
     }
     let path = arguments.run.clone().unwrap_or_else(|| free_folder(name));
@@ -56,8 +58,18 @@ fn start<T: Scalar>(arguments: &TrainArguments, name: &str, config: Config) -> R
     })?;
     if !arguments.running.quiet {
         tell(&format!("{name}: seed {}, into {}", session.config().train.seed, path.display()));
+        tell_note(session.source());
     }
     Journey { session, run, seconds: 0.0, train_seconds: 0.0 }.run(&arguments.running)
+}
+
+/// Says what a person should know about the data.
+fn tell_note(source: &Source) {
+    if let Source::Images(images) = source
+        && let Some(note) = images.note()
+    {
+        tell(&format!("data: {note}"));
+    }
 }
 
 /// The first of runs/NAME-1, runs/NAME-2, ... that does not exist.
@@ -69,8 +81,16 @@ fn free_folder(name: &str) -> PathBuf {
 
 fn description<T: Scalar>(session: &Session<T>) -> String {
     let train = &session.config().train;
+    let data = match session.source() {
+        Source::Images(images) => {
+            let classes = images.facts().classes.as_ref().map(|names| format!(", {} classes", names.len()));
+            let (count, shape) = (images.facts().count, images.facts().shape);
+            format!("data: {count} images {shape:?}{}\n", classes.unwrap_or_default())
+        }
+        _ => String::new(),
+    };
     format!(
-        "generator\n{}\ndiscriminator\n{}\nepochs: {}, in each {} D and {} G steps of batch {}; stages: {}\n",
+        "{data}generator\n{}\ndiscriminator\n{}\nepochs: {}, in each {} D and {} G steps of batch {}; stages: {}\n",
         session.trainer().generator().summary(),
         session.trainer().discriminator().summary(),
         train.epochs,
@@ -124,6 +144,16 @@ fn restored<T: Scalar>(run: &RunDirectory, mut session: Session<T>) -> Result<Se
     Ok(session)
 }
 
+/// Gives evaluations of labelled images their classifier: the one in the run's folder, or a new one, which is put there.
+pub(crate) fn prepare_classifier<T: Scalar>(run: &RunDirectory, session: &mut Session<T>) -> gan::Result<()> {
+    let path = run.path().join("classifier.safetensors");
+    let known = std::fs::read(&path).ok();
+    match session.prepare_classifier(known.as_deref())? {
+        Some(weights) => gan::write_atomically(&path, &weights),
+        None => Ok(()),
+    }
+}
+
 /// A run under way: the session, its folder and its clock.
 struct Journey<T> {
     session: Session<T>,
@@ -151,6 +181,7 @@ impl<T: Scalar> Journey<T> {
     }
 
     fn train(&mut self, progress: &Progress) -> gan::Result<ExitCode> {
+        prepare_classifier(&self.run, &mut self.session)?;
         let stages = self.session.config().stages();
         let begun = Instant::now();
         let earlier = self.seconds;
@@ -185,9 +216,15 @@ impl<T: Scalar> Journey<T> {
         let output = &self.session.config().output;
         let stage = format!("stage-{:04}", result.stage);
         if output.stage_plots {
-            save_main(&paths(&self.run, &stage)?, &self.session, &result.comparison)?;
+            let paths = paths(&self.run, &stage, endings(self.session.source()))?;
+            save_main(&paths, &self.session, &result.comparison)?;
         }
-        if output.stage_samples {
+        if let Source::Images(images) = self.session.source()
+            && output.stage_samples
+        {
+            let path = self.run.file_in("samples", &format!("{stage}.png"))?;
+            save_stage(&path, &self.session, images)?;
+        } else if output.stage_samples {
             let path = self.run.file_in("samples", &format!("{stage}.csv"))?;
             let header = self.session.source().header();
             gan::write_atomically(&path, &csv(header, &result.comparison.generated))?;
@@ -203,11 +240,12 @@ impl<T: Scalar> Journey<T> {
 
     fn farewell(&self) -> String {
         let run = self.run.path().display();
+        let ending = if let Source::Images(_) = self.session.source() { "png" } else { "csv" };
         let time = spoken(Duration::from_secs_f64(self.seconds));
         if self.session.is_done() {
             format!(
                 "done in {time}; pictures: {run}/plots\n\
-                 draw samples: gan sample {run} --count 100 --out samples.csv"
+                 draw samples: gan sample {run} --count 100 --out samples.{ending}"
             )
         } else {
             let epoch = self.session.epoch();

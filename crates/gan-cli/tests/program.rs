@@ -347,3 +347,115 @@ fn a_loss_that_is_not_finite_stops_the_run_at_its_step() {
     assert!(last.starts_with("error: epoch ") && last.contains(" step "), "{errors}");
     assert_eq!(output.status.code(), Some(1));
 }
+
+/// Few epochs on the digits.
+const DIGITS: &[&str] = &[
+    "train",
+    "--quiet",
+    "--preset",
+    "digits",
+    "--set",
+    "train.epochs=30",
+    "--set",
+    "train.stage=10",
+    "--set",
+    "evaluate.rows=20",
+];
+
+/// The width and the height of a PNG file, and how many pictures an animated one has.
+fn png_size(path: &Path) -> ([u32; 2], Option<u32>) {
+    let bytes = fs::read(path).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG"), "{}", path.display());
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    let animated = bytes.windows(4).position(|window| window == b"acTL");
+    ([number(16), number(20)], animated.map(|at| number(at + 4)))
+}
+
+#[test]
+fn images_are_learned_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    succeed(folder, &[DIGITS, &["--run", "run"]].concat());
+    // 8 by 8 digits of 48 pixels, and 2 between them.
+    assert_eq!(png_size(&folder.join("run/samples/stage-0001.png")), ([402, 402], None));
+    assert_eq!(png_size(&folder.join("run/plots/run.apng")), ([402, 402], Some(3)));
+    for name in ["images.png", "curves.svg"] {
+        assert!(folder.join("run/plots").join(name).is_file(), "{name}");
+    }
+    let evaluation = succeed(folder, &["evaluate", "run"]);
+    assert!(evaluation.contains("nearest_distance") && evaluation.contains("coverage"), "{evaluation}");
+
+    let sample = |out: &str, more: &[&str]| {
+        succeed(folder, &[&["sample", "run", "--out", out], more].concat());
+        folder.join(out)
+    };
+    assert_eq!(png_size(&sample("a.png", &["--count", "12"])), ([152, 202], None));
+    assert_eq!(png_size(&sample("b.png", &["--count", "2", "--interpolate", "5"])), ([252, 102], None));
+    let text = fs::read_to_string(sample("c.csv", &["--count", "3", "--truncation", "0.5"])).unwrap();
+    let numbers: Vec<f64> = text.split([',', '\n']).filter_map(|x| x.parse().ok()).collect();
+    assert_eq!((text.lines().count(), numbers.len()), (3, 192));
+    assert!(numbers.iter().all(|x| (0.0..=16.0).contains(x)));
+    let array = fs::read(sample("d.npy", &["--count", "3"])).unwrap();
+    assert!(String::from_utf8_lossy(&array[..100]).contains("(3, 8, 8, 1, )"));
+    // The ends of the way are what the two latents make.
+    let ends = fs::read_to_string(sample("e.csv", &["--count", "2"])).unwrap();
+    let way = fs::read_to_string(sample("f.csv", &["--count", "1", "--interpolate", "7"])).unwrap();
+    let (ends, way): (Vec<&str>, Vec<&str>) = (ends.lines().collect(), way.lines().collect());
+    assert_eq!((way.len(), way[0].split(',').next()), (7, ends[0].split(',').next()));
+
+    refuse(
+        folder,
+        &["plot", "run", "--out", "a.svg"],
+        "--out a.svg: expected a name that ends in .png, for images",
+    );
+    let refused = |more: &[&str], message: &str| {
+        refuse(folder, &[&["sample", "run", "--count", "1", "--out", "x.png"], more].concat(), message);
+    };
+    refused(&["--truncation", "0"], "--truncation: expected a number > 0, found 0");
+    refused(&["--interpolate", "1"], "--interpolate: expected at least 2, found 1");
+}
+
+#[test]
+fn a_run_on_images_goes_on_bit_for_bit_with_its_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let augmented = ["--set", "augment={ flip = true, shift = 0.125, cutout = 0.25 }"];
+    succeed(folder, &[DIGITS, &augmented, &["--run", "whole"]].concat());
+    succeed(folder, &[DIGITS, &augmented, &["--run", "cut"]].concat());
+    for epoch in [20, 30] {
+        fs::remove_file(folder.join(format!("cut/checkpoints/{epoch}.safetensors"))).unwrap();
+    }
+    succeed(folder, &["resume", "cut", "--quiet"]);
+    for name in ["checkpoints/30.safetensors", "samples/stage-0003.png", "plots/images.png", "plots/run.apng"]
+    {
+        let [whole, cut] = ["whole", "cut"].map(|run| fs::read(folder.join(run).join(name)).unwrap());
+        assert!(whole == cut, "{name}");
+    }
+}
+
+#[test]
+fn a_folder_of_pictures_is_learned_and_what_is_odd_is_mentioned() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::create_dir(folder.join("pictures")).unwrap();
+    for grey in 0..20_u8 {
+        let picture = [b"P5 8 8 255\n", &[10 * grey; 64][..]].concat();
+        let name = if grey == 7 { "odd.pnm".to_owned() } else { format!("{grey}.pgm") };
+        fs::write(folder.join("pictures").join(name), picture).unwrap();
+    }
+    let data = "data={ kind = \"folder\", path = \"pictures\", size = [8, 8] }";
+    let output = gan(folder, &[DIGITS, &["--set", data, "--dry-run"]].concat());
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("data: 20 images [8, 8, 1]\n"));
+    let note = "data: of 20 pictures all are .pgm but odd.pnm; move away what does not belong\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), note);
+    succeed(folder, &[DIGITS, &["--set", data, "--run", "run"]].concat());
+
+    fs::write(folder.join("pictures/3.pgm"), "P5 8 8 255\nno").unwrap();
+    let broken = "pictures/3.pgm: expected a PNG, JPEG, PGM or PPM picture: failed to fill whole buffer";
+    refuse(folder, &[DIGITS, &["--set", data]].concat(), broken);
+    refuse(folder, &["evaluate", "run"], broken);
+    // Samples need no pictures.
+    fs::remove_dir_all(folder.join("pictures")).unwrap();
+    succeed(folder, &["sample", "run", "--count", "4", "--out", "a.png"]);
+    assert!(!folder.join("runs").exists());
+}

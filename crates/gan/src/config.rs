@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tensor_ops::{Scalar, Shape};
 use toml::{Table, Value};
 
-use crate::{Data, Error, Latent, Objective, Penalty, Result, Rules};
+use crate::{Augment, Data, Error, Latent, Objective, Penalty, Result, Rules};
 
 /// The presets: name, what it is, and its TOML.
 pub const PRESETS: &[(&str, &str, &str)] = &[
@@ -21,6 +21,7 @@ pub const PRESETS: &[(&str, &str, &str)] = &[
     ),
     ("normal", "the same data, learned as exactly as can be told", include_str!("../presets/normal.toml")),
     ("ring", "points around 8 modes on a circle", include_str!("../presets/ring.toml")),
+    ("digits", "handwritten digits of 8 x 8 pixels", include_str!("../presets/digits.toml")),
     ("mixture", "a mixture of two normal distributions", include_str!("../presets/mixture.toml")),
     ("lognormal", "a log-normal distribution, with a long tail", include_str!("../presets/lognormal.toml")),
     ("student-t", "Student's t with 3 degrees of freedom", include_str!("../presets/student-t.toml")),
@@ -50,6 +51,9 @@ pub struct Config {
     /// What keeps D smooth.
     #[serde(default)]
     pub penalty: Penalty,
+    /// How images are changed before D sees them.
+    #[serde(default)]
+    pub augment: Augment,
     /// How D and G learn.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -175,9 +179,9 @@ impl Default for EvaluateConfig {
 pub struct OutputConfig {
     /// How many of the newest checkpoints are kept.
     pub checkpoints: usize,
-    /// Whether the histogram is written after each stage; at the end it always is.
+    /// Whether the main picture is written after each stage; at the end it always is.
     pub stage_plots: bool,
-    /// Whether the rows that a stage was evaluated on are written.
+    /// Whether the rows that a stage was evaluated on are written; of images, a grid of what G makes of the same latents.
     pub stage_samples: bool,
 }
 
@@ -277,7 +281,8 @@ impl Config {
     #[must_use]
     pub fn rules(&self) -> Rules {
         let TrainConfig { packing, clip_norm, seed, .. } = self.train;
-        Rules { objective: self.objective, penalty: self.penalty, packing, clip_norm, noise: seed }
+        let Self { objective, penalty, augment, .. } = *self;
+        Rules { objective, penalty, packing, clip_norm, noise: seed, augment }
     }
 
     /// The number of the last stage.

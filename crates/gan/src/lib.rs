@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod augment;
 mod config;
 mod data;
 mod error;
@@ -33,6 +34,7 @@ mod run;
 mod session;
 mod trainer;
 
+pub use augment::Augment;
 pub use config::{
     Config, EvaluateConfig, NetworkConfig, OptimizerConfig, OutputConfig, PRESETS, Precision, TrainConfig,
     preset,

@@ -1,9 +1,12 @@
 //! How the steps of D and G are taken.
 
+use std::ops::Range;
+
 use nn::{Load, Network};
 use tensor_ops::{Scalar, Shape, View};
 
-use crate::{Error, Objective, Penalty, Result};
+use crate::augment::Change;
+use crate::{Augment, Error, Objective, Penalty, Result};
 
 /// How steps are taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,6 +21,8 @@ pub struct Rules {
     pub clip_norm: Option<f64>,
     /// Where the random numbers of layers such as dropout start.
     pub noise: u64,
+    /// How images are changed before D sees them.
+    pub augment: Augment,
 }
 
 impl Default for Rules {
@@ -28,6 +33,7 @@ impl Default for Rules {
             packing: 1,
             clip_norm: None,
             noise: 0,
+            augment: Augment::default(),
         }
     }
 }
@@ -47,6 +53,7 @@ impl Rules {
             let expected = format!("an output {packed}{seen}, the discriminator's input");
             return refuse("generator.layers", expected, made.to_string());
         }
+        self.augment.check(made, self.packing)?;
         match self.clip_norm {
             Some(norm) if !(norm > 0.0 && norm.is_finite()) => {
                 refuse("train.clip_norm", "a number > 0".to_owned(), norm.to_string())
@@ -90,6 +97,26 @@ impl Rules {
             return Err(nn::Error::Shape { place: place.to_owned(), expected, found: real.shape() });
         }
         Ok(real.reshape(seen.with_first(rows)?)?)
+    }
+
+    /// The changes of images in a range, real ones from place 0 on, fake ones from `rows` on; none where nothing changes.
+    pub(crate) fn changes<'a>(
+        &self,
+        place: &str,
+        changes: &'a [Change],
+        rows: usize,
+    ) -> nn::Result<impl Fn(usize, &Range<usize>) -> &'a [Change] + use<'a>> {
+        let expected = if self.augment.is_on() { 2 * rows } else { 0 };
+        if changes.len() != expected {
+            let place = place.to_owned();
+            let expected = format!("{expected} changes of images, drawn before the step");
+            return Err(nn::Error::Shape { place, expected, found: [changes.len()].into() });
+        }
+        Ok(
+            move |first: usize, range: &Range<usize>| {
+                if changes.is_empty() { &[] } else { &changes[first + range.start..first + range.end] }
+            },
+        )
     }
 
     /// What a row of D's costs, with the rows of G's in it.

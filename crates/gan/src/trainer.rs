@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use nn::{Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace};
+use rand::Rng;
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
+use crate::augment::{self, Change, Changed};
 use crate::penalty::{PenaltyPass, Punished};
 use crate::{Error, Penalty, Result, Rules};
 
@@ -134,6 +136,8 @@ pub struct Trainer<T> {
     discriminator: Learner<T>,
     average: Option<Average<T>>,
     rules: Rules,
+    /// How the next step changes images: the real ones, then the fake ones.
+    changes: Vec<Change>,
     rate: f64,
     labels: Vec<usize>,
     shards: Shards<T, Pass<T>, 3>,
@@ -160,6 +164,7 @@ impl<T: Scalar> Trainer<T> {
             discriminator: Learner::new(discriminator.0, discriminator.1),
             average: None,
             rules,
+            changes: Vec::new(),
             rate: 1.0,
             labels: Vec::new(),
             shards: Shards::default(),
@@ -222,6 +227,16 @@ impl<T: Scalar> Trainer<T> {
     /// Sets how strong the penalty is, from here on.
     pub fn set_penalty(&mut self, penalty: Penalty) {
         self.rules.penalty = penalty;
+    }
+
+    /// Draws how the next step, of so many rows, changes images, where [`Rules::augment`] says so: to be called before
+    /// each step.
+    pub fn draw_changes(&mut self, batch: usize, rng: &mut impl Rng) {
+        self.changes.clear();
+        let (augment, image) = (self.rules.augment, self.generator.network.output_shape());
+        if augment.is_on() {
+            self.changes.extend((0..2 * batch).map(|_| augment.draw(image, rng)));
+        }
     }
 
     /// How steps are taken.
@@ -289,12 +304,13 @@ impl<T: Scalar> Trainer<T> {
         mixing: Option<View<'_, T>>,
     ) -> nn::Result<StepScore> {
         let mode = self.mode(DISCRIMINATOR_STEP);
-        let Self { generator, discriminator, rules, shards, logits, labels, .. } = self;
+        let Self { generator, discriminator, rules, changes, shards, logits, labels, .. } = self;
         let (g, d) = (&generator.network, &discriminator.network);
         let Rules { objective, penalty, packing, .. } = *rules;
         let load = rules.load(g, d);
         let rows = rules.rows_of("discriminator step", latent, load)?;
         let real = rules.packed("discriminator step", real, d, rows)?;
+        let changes = rules.changes("discriminator step", changes, rows)?;
         let mixing = match mixing.filter(|_| penalty.wgan_gp > 0.0) {
             Some(mixing) if mixing.shape().len() == rows => Some(mixing.data()),
             None if penalty.wgan_gp == 0.0 => None,
@@ -320,13 +336,14 @@ impl<T: Scalar> Trainer<T> {
             let fake = g.forward(latent, generator)?.reshape(real.shape())?;
             batch.resize(real.shape().with_axis(0, 2 * count));
             let (first, second) = batch.data_mut().split_at_mut(real.shape().len());
-            first.copy_from_slice(real.data());
-            second.copy_from_slice(fake.data());
+            augment::apply(changes(0, &range), real, first);
+            augment::apply(changes(rows, &range), fake, second);
 
             discriminator.logits = *logits;
             let output = d.forward(batch.view(), discriminator)?;
             let judgement = objective.judge_discriminator(output, rows, grad_output);
             let (batch, loss) = (batch.view(), grad_output.view());
+            let (real, fake) = (batch.rows(0..count)?, batch.rows(count..2 * count)?);
             let (mut sum, mut rest) = (0.0, penalty);
             if penalty.r1 > 0.0 && penalty.r2 > 0.0 && !d.load().whole_batch {
                 // Of the very rows that the loss is of: one pass for all. Not where real rows depend on fake ones.
@@ -360,7 +377,7 @@ impl<T: Scalar> Trainer<T> {
         real: Option<View<'_, T>>,
     ) -> nn::Result<StepScore> {
         let mode = self.mode(GENERATOR_STEP);
-        let Self { generator, discriminator, average, rules, shards, logits, labels, .. } = self;
+        let Self { generator, discriminator, average, rules, changes, shards, logits, labels, .. } = self;
         let combined = Combined { generator: &generator.network, discriminator: &discriminator.network };
         let d = combined.discriminator;
         let Rules { objective, packing, .. } = *rules;
@@ -376,10 +393,11 @@ impl<T: Scalar> Trainer<T> {
                 return Err(nn::Error::Shape { place, expected: expected.to_owned(), found });
             }
         };
+        let changes = rules.changes("generator step", changes, rows)?;
         let sums = shards.run(load, rows, &mut generator.gradients, |range, pass, gradients| {
             let latent = latent.rows(range.start * packing..range.end * packing)?;
             let mode = mode.within(range.start as u64);
-            let Pass { generator, discriminator, real: real_pass, grad_output, .. } = pass;
+            let Pass { generator, discriminator, real: real_pass, grad_output, batch, changed, .. } = pass;
             generator.mode = mode.within(GENERATOR_PASS);
             discriminator.mode = mode.within(DISCRIMINATOR_PASS);
             real_pass.mode = mode.within(REAL_PASS);
@@ -389,12 +407,30 @@ impl<T: Scalar> Trainer<T> {
             discriminator.logits = *logits;
             real_pass.logits = *logits;
             let real = match real {
-                Some(real) => d.forward(real.rows(range.clone())?, real_pass)?,
+                Some(real) => {
+                    let seen = augment::seen(changes(0, &range), real.rows(range.clone())?, batch);
+                    d.forward(seen, real_pass)?
+                }
                 None => latent,
             };
-            let fake = combined.forward(latent, generator, discriminator)?;
+            let changes = changes(rows, &range);
+            let fake = match changes {
+                [] => combined.forward(latent, generator, discriminator)?,
+                _ => changed.forward(combined, changes, latent, [&mut *generator, &mut *discriminator])?,
+            };
             let judgement = objective.judge_generator(real, fake, rows, grad_output);
-            combined.backward(latent, grad_output.view(), gradients, generator, discriminator)?;
+            let grad = grad_output.view();
+            match changes {
+                [] => combined.backward(latent, grad, gradients, generator, discriminator)?,
+                _ => changed.backward(
+                    combined,
+                    changes,
+                    latent,
+                    grad,
+                    gradients,
+                    [generator, discriminator],
+                )?,
+            }
             Ok([judgement.loss, judgement.right as f64, 0.0])
         })?;
         let score = StepScore::new(sums, rows)?;
@@ -440,6 +476,7 @@ struct Pass<T> {
     /// D's on real rows in a step of G.
     real: Workspace<T>,
     batch: Tensor<T>,
+    changed: Changed<T>,
     grad_output: Tensor<T>,
     penalty: PenaltyPass<T>,
 }
@@ -451,6 +488,7 @@ impl<T> Default for Pass<T> {
             discriminator: Workspace::default(),
             real: Workspace::default(),
             batch: Tensor::default(),
+            changed: Changed::default(),
             grad_output: Tensor::default(),
             penalty: PenaltyPass::default(),
         }

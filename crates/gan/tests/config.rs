@@ -235,7 +235,7 @@ fn unknown_keys_are_named_with_their_line() {
         "[outputs]",
         &format!(
             "line {}: unknown field `outputs`, expected one of `data`, `latent`, `generator`, `discriminator`, \
-             `objective`, `penalty`, `optimizer`, `train`, `evaluate`, `output`",
+             `objective`, `penalty`, `augment`, `optimizer`, `train`, `evaluate`, `output`",
             line("[output]")
         ),
     );

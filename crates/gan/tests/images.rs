@@ -375,6 +375,54 @@ fn a_run_on_images_goes_on_bit_for_bit() {
     check_resume(&[]);
 }
 
+/// All changes, with all that sees changed images: both steps, and every penalty.
+const AUGMENTED: &[&str] = &[
+    "augment={ flip = true, shift = 0.125, cutout = 0.5, brightness = 0.5, contrast = 0.5 }",
+    "objective.kind=relativistic_paired",
+    "penalty={ r1 = 0.1, r2 = 0.2, wgan_gp = 0.3 }",
+];
+
+#[test]
+fn a_run_on_changed_images_goes_on_bit_for_bit_on_any_number_of_threads() {
+    check_resume(AUGMENTED);
+    let run = || finish(&mut session(DIGITS, &[AUGMENTED, &["train.batch=300"]].concat()).unwrap());
+    let expected = run();
+    for threads in [1, 3] {
+        assert!(tensor_ops::with_threads(threads, run).unwrap() == expected, "{threads} threads");
+    }
+    assert_ne!(
+        expected,
+        finish(&mut session(DIGITS, &[&AUGMENTED[1..], &["train.batch=300"]].concat()).unwrap())
+    );
+}
+
+/// Changes that change nothing, and their adjoints, leave a run as it is but for the random numbers that they take.
+#[test]
+fn changes_of_no_size_change_no_bit() {
+    let plain = finish(&mut session(DIGITS, &["train.epochs=1"]).unwrap());
+    // The smallest shift rounds to none. The first step of D alone sees the same real rows.
+    let still = finish(&mut session(DIGITS, &["train.epochs=1", "augment.shift=0.01"]).unwrap());
+    let weights = |bytes: &[u8]| -> tensor_ops::Tensor<f32> {
+        nn::weights::Reader::new(bytes).unwrap().any_tensor("generator.0.kernel").unwrap()
+    };
+    assert_eq!(weights(&plain.0), weights(&still.0));
+}
+
+#[test]
+fn what_cannot_be_changed_is_refused() {
+    let refused = |overrides: &[&str], message: &str| {
+        assert_eq!(session(DIGITS, overrides).unwrap_err().to_string(), message);
+    };
+    refused(&["augment.shift=1.5"], "augment.shift: expected a number from 0 to 1, found 1.5");
+    let flat = [
+        "augment.flip=true",
+        "data={ kind = \"normal\", mean = 0.0, std = 1.0 }",
+        "generator.layers.1.target_shape=[64]",
+        "discriminator.input=[64]",
+    ];
+    refused(&flat, "augment: expected rows of height, width and channels, each seen by itself, found [64]");
+}
+
 #[test]
 fn rows_of_images_have_their_shape() {
     let refused = |shape: &str, message: &str| {

@@ -3,8 +3,10 @@
 //! `plotters` lays a picture out and writes SVG. Pixels come from [`Canvas`], a small backend of our own on `tiny-skia`:
 //! that of plotters draws jagged lines, and ignores side bearings, so it spaces letters unevenly.
 
+mod animation;
 mod canvas;
 mod figure;
+mod grid;
 mod histogram;
 mod terminal;
 
@@ -16,8 +18,10 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{TextStyle, register_font};
 
+pub(crate) use animation::animate;
 use canvas::Canvas;
 pub(crate) use figure::{Figure, Heat, Layer, Mark, Panels};
+pub(crate) use grid::{Grid, Grids};
 pub(crate) use histogram::{Histogram, Series};
 pub(crate) use terminal::terminal_histogram;
 
@@ -85,7 +89,7 @@ fn svg(picture: &impl Picture) -> Result<Vec<u8>, String> {
 
 fn png(picture: &impl Picture) -> Result<Vec<u8>, String> {
     let size = picture.size();
-    let mut pixels = vec![255; (size.0 * size.1 * 4) as usize];
+    let mut pixels = vec![255; 4 * size.0 as usize * size.1 as usize];
     paint(&Canvas::new(&mut pixels, size)?.into_drawing_area(), picture)?;
     let opaque: Vec<u8> = pixels.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
     encode(&opaque, size).map_err(line)

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View, matmul_nt};
@@ -156,6 +157,30 @@ impl Images {
         self.fill_with(rng, out, |index| labels.extend(self.labels.get(index).map(|&label| label as usize)));
     }
 
+    /// As [`Images::fill`], `a` from one half of the images and `b` from the other, so that none is in both: as what is
+    /// generated should not be in the data.
+    /// The classes of the latter become `labels`.
+    pub(crate) fn fill_apart<T: Scalar>(
+        &self,
+        rng: &mut impl Rng,
+        [a, b]: [&mut [T]; 2],
+        labels: &mut Vec<usize>,
+    ) {
+        let mut order: Vec<usize> = (0..self.facts.count).collect();
+        order.shuffle(rng);
+        let (first, second) = order.split_at(order.len() / 2);
+        for (half, out) in [(first, a), (second, b)] {
+            // A single image is in both.
+            let half = if half.is_empty() { second } else { half };
+            labels.clear();
+            for row in out.chunks_exact_mut(self.width()) {
+                let index = half[rng.random_range(0..half.len())];
+                self.scaled(self.image(index), row);
+                labels.extend(self.labels.get(index).map(|&label| label as usize));
+            }
+        }
+    }
+
     /// The pixels of an image, row by row.
     #[must_use]
     pub fn image(&self, index: usize) -> &[u8] {
@@ -277,6 +302,23 @@ mod tests {
         let nearest: Vec<usize> =
             found.iter().map(|[(index, _), _]| digits.labels[*index] as usize).collect();
         assert_eq!(nearest, labels);
+    }
+
+    #[test]
+    fn samples_apart_have_no_image_in_common() {
+        let digits = Images::digits();
+        let (mut a, mut b) = (vec![0.0_f32; 64 * 500], vec![0.0_f32; 64 * 500]);
+        digits.fill_apart(&mut ChaCha8Rng::seed_from_u64(5), [&mut a, &mut b], &mut Vec::new());
+        let numbers = |rows: Vec<f32>| -> std::collections::BTreeSet<usize> {
+            let rows = Tensor::from_vec([500, 64], rows).unwrap();
+            digits.nearest(rows.view()).unwrap().iter().map(|[(index, _), _]| *index).collect()
+        };
+        let (a, b) = (numbers(a), numbers(b));
+        assert!(a.is_disjoint(&b) && a.len() > 350 && b.len() > 350);
+        let one = Images::new([1, 1, 1], u8::MAX, vec![255], None);
+        let (mut a, mut b) = ([0.0_f64; 2], [0.0_f64; 2]);
+        one.fill_apart(&mut ChaCha8Rng::seed_from_u64(5), [&mut a, &mut b], &mut Vec::new());
+        assert_eq!((a, b), ([1.0; 2], [1.0; 2]));
     }
 
     #[test]

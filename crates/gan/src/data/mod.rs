@@ -4,6 +4,7 @@ mod distribution;
 mod folder;
 mod idx;
 mod images;
+mod latent;
 mod points;
 mod table;
 
@@ -16,6 +17,7 @@ use tensor_ops::{Scalar, Shape};
 pub(crate) use distribution::normal;
 pub use distribution::{Component, Distribution};
 pub use images::{ImageFacts, Images};
+pub use latent::Latent;
 pub use points::{Modes, Points};
 pub use table::{Column, ColumnName, Table};
 
@@ -411,48 +413,5 @@ impl Source {
     #[must_use]
     pub fn header(&self) -> Option<Vec<&str>> {
         if let Self::Table(table) = self { table.header() } else { None }
-    }
-}
-
-/// The generator's input: rows of `dim` independent numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "distribution", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Latent {
-    /// From a normal distribution.
-    Normal {
-        /// Its mean.
-        mean: f64,
-        /// Its standard deviation, above 0.
-        std: f64,
-        /// How many numbers a latent has.
-        dim: usize,
-    },
-    /// From a uniform distribution on [low, high).
-    Uniform {
-        /// The lower end.
-        low: f64,
-        /// The upper end.
-        high: f64,
-        /// How many numbers a latent has.
-        dim: usize,
-    },
-}
-
-impl Latent {
-    /// The distribution of one number.
-    #[must_use]
-    pub fn distribution(&self) -> Distribution {
-        match *self {
-            Self::Normal { mean, std, .. } => Distribution::Normal { mean, std },
-            Self::Uniform { low, high, .. } => Distribution::Uniform { low, high },
-        }
-    }
-
-    /// How many numbers a latent has.
-    #[must_use]
-    pub fn dim(&self) -> usize {
-        match *self {
-            Self::Normal { dim, .. } | Self::Uniform { dim, .. } => dim,
-        }
     }
 }

@@ -8,7 +8,7 @@
 //! | images | of the pixels: sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; mean distance to the nearest image of the data |
 //!
 //! A sample of real data is not at distance 0 from another one: beside each value stands the **floor**, the mean of the
-//! same measure over pairs of real samples of the same size, all drawn anew; for a statistic, such as the mean, the mean
+//! same measure over pairs of real samples of the same size, all drawn anew (images from two halves of the data); for a statistic, such as the mean, the mean
 //! of the absolute difference. A generator is as good as can be told when it reaches the floor.
 
 mod classifier;
@@ -112,8 +112,10 @@ impl Floor {
         let mut sums: Vec<f64> = Vec::new();
         let (mut a, mut b, mut labels) = (vec![0.0; numbers], vec![0.0; numbers], Vec::new());
         for _ in 0..PAIRS {
-            known.source.fill(rng, &mut a);
-            known.source.fill_labelled(rng, &mut b, &mut labels);
+            match known.source {
+                Source::Images(images) => images.fill_apart(rng, [&mut a, &mut b], &mut labels),
+                source => [&mut a, &mut b].into_iter().for_each(|rows| source.fill(rng, rows)),
+            }
             let values = measure(known, &a, (&b, &labels), width, false);
             sums.resize(values.len(), 0.0);
             for (sum, Value { kind, value, .. }) in sums.iter_mut().zip(values) {

@@ -26,6 +26,8 @@ const PAIRED: usize = 2500;
 /// Rows whose distances give the scale of the kernel.
 const SCALE: usize = 500;
 const DIRECTIONS: usize = 128;
+/// Those that one thread takes at a time.
+const DIRECTIONS_AT_ONCE: usize = 16;
 const NEIGHBOURS: usize = 5;
 /// Rows that one thread takes at a time.
 const SHARE: usize = 64;
@@ -130,6 +132,10 @@ impl<'a> Rows<'a> {
         Self { data: view.data(), width: view.shape().without_first().len() }
     }
 
+    fn view(self) -> tensor_ops::Result<View<'a, f64>> {
+        View::new([self.count(), self.width], self.data)
+    }
+
     fn count(self) -> usize {
         self.data.len() / self.width.max(1)
     }
@@ -166,9 +172,8 @@ impl<'a> Rows<'a> {
         lengths: &[f64],
     ) -> tensor_ops::Result<Tensor<f64>> {
         let some = Self { data: &self.data[range.start * self.width..range.end * self.width], ..self };
-        let view = |rows: Self| View::new([rows.count(), rows.width], rows.data);
         let mut squares = Tensor::zeros([range.len(), other.count()]);
-        matmul_nt(view(some)?, view(other)?, &mut squares)?;
+        matmul_nt(some.view()?, other.view()?, &mut squares)?;
         let rows = squares.data_mut().chunks_exact_mut(other.count().max(1));
         for (row, own) in rows.zip(some.lengths()) {
             row.iter_mut().zip(lengths).for_each(|(x, length)| *x = (own + length - 2.0 * *x).max(0.0));
@@ -263,15 +268,24 @@ fn sliced(a: Rows<'_>, b: Rows<'_>) -> f64 {
         let length = direction.iter().map(|x| x * x).sum::<f64>().sqrt();
         direction.into_iter().map(|x| x / length).collect()
     };
-    let mut directions: Vec<(Vec<f64>, f64)> = (0..DIRECTIONS).map(|index| (direction(index), 0.0)).collect();
-    for_each_shard(&mut directions, |_, (direction, distance)| {
-        let places = |rows: Rows<'_>| -> Vec<f64> {
-            let place = |row: &[f64]| row.iter().zip(&*direction).map(|(x, d)| x * d).sum();
-            rows.data.chunks_exact(rows.width).map(place).collect()
+    let directions: Vec<f64> = (0..DIRECTIONS).flat_map(&mut direction).collect();
+    // The shapes fit: as many numbers in a direction as in a row. Without rows there is no distance.
+    let places = |rows: Rows<'_>, first: usize| -> tensor_ops::Result<Tensor<f64>> {
+        let some = &directions[first * a.width..][..DIRECTIONS_AT_ONCE * a.width];
+        let mut places = Tensor::zeros([DIRECTIONS_AT_ONCE, rows.count()]);
+        matmul_nt(View::new([DIRECTIONS_AT_ONCE, a.width], some)?, rows.view()?, &mut places)?;
+        Ok(places)
+    };
+    let mut sums = [0.0; DIRECTIONS / DIRECTIONS_AT_ONCE];
+    for_each_shard(&mut sums, |shard, sum| {
+        let [a, b] = [a, b].map(|rows| places(rows, shard * DIRECTIONS_AT_ONCE).unwrap_or_default());
+        let of = |places: &Tensor<f64>, i: usize| {
+            let count = places.shape().last_dim();
+            places.data()[i * count..][..count].to_vec()
         };
-        *distance = wasserstein_1(&places(a), &places(b));
+        *sum = (0..DIRECTIONS_AT_ONCE).map(|i| wasserstein_1(&of(&a, i), &of(&b, i))).sum();
     });
-    directions.iter().map(|(_, distance)| distance).sum::<f64>() / DIRECTIONS as f64
+    sums.iter().sum::<f64>() / DIRECTIONS as f64
 }
 
 fn mmd(a: Rows<'_>, b: Rows<'_>, bandwidth: f64) -> f64 {

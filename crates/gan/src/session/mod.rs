@@ -202,6 +202,7 @@ impl<T: Scalar> Session<T> {
                 unit.fill(&mut self.data_stream, self.mixing.data_mut());
                 self.mixing.view()
             });
+            self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
             let result = self.trainer.discriminator_step(self.real.view(), self.latent.view(), mixing);
             let score = self.at_step(result, "D step", "D's loss", step)?;
             self.sums.d_loss += score.loss;
@@ -215,6 +216,7 @@ impl<T: Scalar> Session<T> {
                 self.draw_real();
             }
             self.draw_latent();
+            self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
             let result = self.trainer.generator_step(self.latent.view(), relative.then(|| self.real.view()));
             let score = self.at_step(result, "G step", "G's loss", step)?;
             self.sums.g_loss += score.loss;
@@ -336,9 +338,22 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// [`Error::Network`] for a class that there is not, and where there are more rows than memory can hold.
     pub fn sample(&self, count: usize, seed: u64, label: Option<usize>) -> Result<Tensor<T>> {
-        let mut latent = Tensor::zeros(self.batch_of(count)?);
-        self.config.latent.distribution().fill(&mut stream(seed, SAMPLE_STREAM), latent.data_mut());
-        self.generate(&latent, label)
+        self.generate(&self.latents(count, seed, None)?, label)
+    }
+
+    /// `count` fresh latents, with none of their numbers more than `truncation` standard deviations away from the mean,
+    /// where that is given: see [`Latent::truncate`](crate::Latent::truncate).
+    ///
+    /// # Errors
+    /// As [`Session::sample`].
+    pub fn latents(&self, count: usize, seed: u64, truncation: Option<f64>) -> Result<Tensor<T>> {
+        let mut latents = Tensor::zeros(self.batch_of(count)?);
+        let rng = &mut stream(seed, SAMPLE_STREAM);
+        self.config.latent.distribution().fill(rng, latents.data_mut());
+        if let Some(most) = truncation {
+            self.config.latent.truncate(rng, latents.data_mut(), most);
+        }
+        Ok(latents)
     }
 
     /// What G makes of latents, in the data's units; classes as [`Session::sample`].
