@@ -8,7 +8,7 @@
 //! | images | of the pixels: sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; mean distance to the nearest image of the data |
 //!
 //! A sample of real data is not at distance 0 from another one: beside each value stands the **floor**, the mean of the
-//! same measure over pairs of real samples of the same size, all drawn anew (images from two halves of the data); for a statistic, such as the mean, the mean
+//! same measure over pairs of real samples of the same size, all drawn anew (images so that none is in both); for a statistic, such as the mean, the mean
 //! of the absolute difference. A generator is as good as can be told when it reaches the floor.
 
 mod images;
