@@ -157,27 +157,23 @@ impl Images {
         self.fill_with(rng, out, |index| labels.extend(self.labels.get(index).map(|&label| label as usize)));
     }
 
-    /// As [`Images::fill`], `a` from one half of the images and `b` from the other, so that none is in both: as what is
-    /// generated should not be in the data.
-    /// The classes of the latter become `labels`.
+    /// Fills `a` as [`Images::fill`] does, and `b` with images that are not in `a`, each once while there are any left: as
+    /// a perfect sampler would, whose images are new. The classes of the latter become `labels`.
     pub(crate) fn fill_apart<T: Scalar>(
         &self,
         rng: &mut impl Rng,
         [a, b]: [&mut [T]; 2],
         labels: &mut Vec<usize>,
     ) {
-        let mut order: Vec<usize> = (0..self.facts.count).collect();
-        order.shuffle(rng);
-        let (first, second) = order.split_at(order.len() / 2);
-        for (half, out) in [(first, a), (second, b)] {
-            // A single image is in both.
-            let half = if half.is_empty() { second } else { half };
-            labels.clear();
-            for row in out.chunks_exact_mut(self.width()) {
-                let index = half[rng.random_range(0..half.len())];
-                self.scaled(self.image(index), row);
-                labels.extend(self.labels.get(index).map(|&label| label as usize));
-            }
+        let mut drawn = vec![false; self.facts.count];
+        self.fill_with(rng, a, |index| drawn[index] = true);
+        let all = drawn.iter().all(|drawn| *drawn);
+        let mut left: Vec<usize> = (0..drawn.len()).filter(|&index| all || !drawn[index]).collect();
+        left.shuffle(rng);
+        labels.clear();
+        for (row, &index) in b.chunks_exact_mut(self.width().max(1)).zip(left.iter().cycle()) {
+            self.scaled(self.image(index), row);
+            labels.extend(self.labels.get(index).map(|&label| label as usize));
         }
     }
 
@@ -314,7 +310,8 @@ mod tests {
             digits.nearest(rows.view()).unwrap().iter().map(|[(index, _), _]| *index).collect()
         };
         let (a, b) = (numbers(a), numbers(b));
-        assert!(a.is_disjoint(&b) && a.len() > 350 && b.len() > 350);
+        assert!(a.is_disjoint(&b) && a.len() > 400);
+        assert_eq!(b.len(), 500);
         let one = Images::new([1, 1, 1], u8::MAX, vec![255], None);
         let (mut a, mut b) = ([0.0_f64; 2], [0.0_f64; 2]);
         one.fill_apart(&mut ChaCha8Rng::seed_from_u64(5), [&mut a, &mut b], &mut Vec::new());

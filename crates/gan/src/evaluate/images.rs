@@ -12,8 +12,8 @@ use crate::Images;
 
 /// Images of each kind of which all pairs are looked at.
 const PAIRED: usize = 1000;
-/// Images that are compared with all of the data.
-const SOUGHT: usize = 256;
+/// Images of each kind that are compared with all of the data.
+const SOUGHT: usize = 128;
 
 /// The measures of points on features: those that a classifier sees, with what it says of them, or the pixels
 /// themselves; and the mean Euclidean distance of an image to the nearest one of the data, of real ones to the nearest
@@ -32,32 +32,35 @@ pub(super) fn measure(
     let look =
         |classifier: &Classifier| Some((classifier.look(real).ok()?, classifier.look(generated).ok()?));
     let mut values = match classifier.and_then(look) {
-        Some((real, generated)) => {
-            let mut values = compare(real.rows(), generated.rows(), PAIRED);
-            values.extend(classifier::measure(&real, &generated));
+        Some((of_real, of_generated)) => {
+            let mut values = compare(of_real.rows(), of_generated.rows(), PAIRED);
+            values.extend(classifier::measure(&of_real, &of_generated));
             if !labels.is_empty() {
-                let value = label_accuracy(&generated, labels);
+                let value = label_accuracy(&of_generated, labels);
                 values.push(Value { name: "label_accuracy", kind: Kind::Score, value });
             }
             values
         }
         None => compare(Rows { data: real, width }, Rows { data: generated, width }, PAIRED),
     };
-    let held_out = nearest_distance(images, real, false);
-    let value = nearest_distance(images, generated, fresh);
+    let [held_out, value] = nearest_distances(images, [(real, false), (generated, fresh)]);
     values.push(Value { name: "nearest_distance", kind: Kind::Statistic(held_out), value });
     values
 }
 
-fn nearest_distance(images: &Images, rows: &[f64], fresh: bool) -> f64 {
+/// The mean distance of images to the nearest of the data, for two samples and whether they are fresh.
+fn nearest_distances(images: &Images, samples: [(&[f64], bool); 2]) -> [f64; 2] {
     let width = images.width();
-    let rows: Vec<f32> = rows.iter().take(SOUGHT * width).map(|x| *x as f32).collect();
-    let count = rows.len() / width;
-    let rows = Tensor::from_vec([count, width], rows).unwrap_or_default();
-    let nearest = images.nearest(rows.view()).unwrap_or_default();
-    // An image out of the data is the nearest to itself.
-    let distance = |[first, second]: &[(usize, f64); 2]| if fresh { first.1 } else { second.1 };
-    nearest.iter().map(distance).sum::<f64>() / count as f64
+    let sought = samples.map(|(rows, _)| &rows[..rows.len().min(SOUGHT * width)]);
+    let rows: Vec<f32> = sought.concat().into_iter().map(|x| x as f32).collect();
+    let rows = Tensor::from_vec([rows.len() / width, width], rows).unwrap_or_default();
+    let mut nearest = images.nearest(rows.view()).unwrap_or_default().into_iter();
+    [0, 1].map(|sample| {
+        let count = sought[sample].len() / width;
+        // An image out of the data is the nearest to itself.
+        let place = usize::from(!samples[sample].1);
+        nearest.by_ref().take(count).map(|found| found[place].1).sum::<f64>() / count as f64
+    })
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 //! | numbers | mean, standard deviation, skewness and quantiles of both; Kolmogorov-Smirnov, Wasserstein-1 and energy distance; for a mixture the largest error of a component's weight |
 //! | points and tables | sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; for each column the largest KS and Wasserstein-1 distance; the largest difference of a correlation |
 //! | points around known modes | modes captured, share of high-quality samples, reverse KL divergence |
-//! | images | of the pixels: sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; mean distance to the nearest image of the data |
+//! | images | in the features of a classifier, where they have labels, else of the pixels: sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; with a classifier Frechet and kernel distance, shares of the classes, confidence; mean distance to the nearest image of the data |
 //!
 //! A sample of real data is not at distance 0 from another one: beside each value stands the **floor**, the mean of the
-//! same measure over pairs of real samples of the same size, all drawn anew (images from two halves of the data); for a statistic, such as the mean, the mean
+//! same measure over pairs of real samples of the same size, all drawn anew (images so that none is in both); for a statistic, such as the mean, the mean
 //! of the absolute difference. A generator is as good as can be told when it reaches the floor.
 
 mod classifier;
