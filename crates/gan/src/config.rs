@@ -22,6 +22,12 @@ pub const PRESETS: &[(&str, &str, &str)] = &[
     ("normal", "the same data, learned as exactly as can be told", include_str!("../presets/normal.toml")),
     ("ring", "points around 8 modes on a circle", include_str!("../presets/ring.toml")),
     ("digits", "handwritten digits of 8 x 8 pixels", include_str!("../presets/digits.toml")),
+    ("mnist", "handwritten digits of 28 x 28 pixels, from a file", include_str!("../presets/mnist.toml")),
+    (
+        "mnist-conditional",
+        "the same, each the digit asked for",
+        include_str!("../presets/mnist-conditional.toml"),
+    ),
     ("mixture", "a mixture of two normal distributions", include_str!("../presets/mixture.toml")),
     ("lognormal", "a log-normal distribution, with a long tail", include_str!("../presets/lognormal.toml")),
     ("student-t", "Student's t with 3 degrees of freedom", include_str!("../presets/student-t.toml")),

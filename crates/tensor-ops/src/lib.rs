@@ -29,6 +29,7 @@ mod kernel;
 mod lanes;
 mod matmul;
 mod parallel;
+mod patches;
 mod product;
 mod reduce;
 mod scalar;

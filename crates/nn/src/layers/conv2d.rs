@@ -121,7 +121,7 @@ pub(super) fn check_image(
         check_setting(down > 0 && right > 0, layer, setting, "at least 1", format!("{sizes:?}"))?;
     }
     match *input {
-        [height, width, _] if input.len() > 0 => Ok([height, width]),
+        [height, width, channels] if height * width * channels > 0 => Ok([height, width]),
         _ => unexpected(layer, "rows of [height, width, channels]", input),
     }
 }
