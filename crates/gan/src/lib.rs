@@ -16,7 +16,7 @@
 //! while !session.is_done() {
 //!     session.run_epoch()?;
 //! }
-//! assert_eq!(session.sample(3, 7)?.shape(), [3, 100].into());
+//! assert_eq!(session.sample(3, 7, None)?.shape(), [3, 100].into());
 //! # Ok::<(), gan::Error>(())
 //! ```
 
