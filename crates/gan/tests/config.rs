@@ -53,10 +53,47 @@ fn the_notebook_preset_is_written_and_read_back() {
 
 #[test]
 fn every_preset_makes_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = digits_as_files(folder.path());
     for (name, _, text) in gan::PRESETS {
-        Session::<f32>::new(parse(text, &[]).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let files = if text.contains("kind = \"idx\"") { &files[..] } else { &[] };
+        let settings: Vec<&str> = files.iter().map(String::as_str).collect();
+        let session = Session::<f32>::new(parse(text, &settings).unwrap());
+        session.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     assert_eq!(gan::preset("note"), None);
+}
+
+/// Writes twenty images of 28 x 28 pixels with labels as MNIST's files; the settings that name them.
+fn digits_as_files(folder: &std::path::Path) -> [String; 2] {
+    let (mut images, mut labels) = (vec![0, 0, 8, 3], vec![0, 0, 8, 1, 0, 0, 0, 20]);
+    [20_u32, 28, 28].iter().for_each(|size| images.extend(size.to_be_bytes()));
+    images.extend((0..20 * 784).map(|i| (i * 37 % 256) as u8));
+    labels.extend((0..20_u8).map(|i| i % 10));
+    [("images", images), ("labels", labels)].map(|(name, bytes)| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        format!("data.{name}=\"{}\"", path.display())
+    })
+}
+
+#[test]
+fn a_conditional_run_learns_and_makes_what_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let [images, labels] = digits_as_files(folder.path());
+    let text = gan::preset("mnist-conditional").unwrap();
+    let settings = [&images[..], &labels, "train.batch=4", "evaluate.rows=20"];
+    let mut session = Session::<f32>::new(parse(text, &settings).unwrap()).unwrap();
+    session.run_epoch().unwrap();
+    let names: Vec<&str> =
+        session.evaluate(20, 1).unwrap().evaluation.measures.iter().map(|measure| measure.name).collect();
+    assert!(names.contains(&"nearest_distance") && !names.contains(&"label_accuracy"), "{names:?}");
+    let seven = session.source().class("7").unwrap();
+    let [sevens, threes] = [seven, 3].map(|class| session.sample(2, 5, Some(class)).unwrap());
+    assert_ne!(sevens, threes);
+    assert_eq!(session.sample(4, 5, Some(seven)).unwrap().data()[..2 * 784], sevens.data()[..]);
+    let error = session.source().class("x").unwrap_err().to_string();
+    assert_eq!(error, "label: expected 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, found x");
 }
 
 #[test]
