@@ -40,6 +40,8 @@ pub enum Initializer {
     RandomUniform(f64),
     /// All the given number.
     Constant(f64),
+    /// The given number where the places on the last two axes are equal, else 0: output j sees input j alone.
+    Identity(f64),
 }
 
 /// The standard deviation of a standard normal distribution that is cut off at two.
@@ -60,8 +62,19 @@ impl Initializer {
             Self::RandomUniform(limit) => uniform(shape, limit * limit / 3.0, rng),
             Self::Zeros => Tensor::zeros(shape),
             Self::Constant(value) => Tensor::full(shape, T::from_f64(value)),
+            Self::Identity(gain) => identity(shape, gain),
         }
     }
+}
+
+fn identity<T: Scalar>(shape: Shape, gain: f64) -> Tensor<T> {
+    let outputs = shape.last_dim();
+    let inputs = if shape.rank() > 1 { shape[shape.rank() - 2] } else { 1 };
+    let mut places = (0..inputs * outputs).cycle();
+    Tensor::from_fn(shape, || {
+        let place = places.next().unwrap_or_default();
+        if place / outputs == place % outputs { T::from_f64(gain) } else { T::zero() }
+    })
 }
 
 fn fans(shape: Shape) -> (f64, f64) {
@@ -131,5 +144,14 @@ mod tests {
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
         assert_eq!(Initializer::Zeros.draw::<f32>(Shape::from([2]), rng).data(), [0.0, 0.0]);
         assert_eq!(Initializer::Constant(0.5).draw::<f32>(Shape::from([2]), rng).data(), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn an_identity_passes_each_input_to_its_output() {
+        let draw = |shape: Shape| {
+            Initializer::Identity(3.0).draw::<f32>(shape, &mut ChaCha8Rng::seed_from_u64(1)).data().to_vec()
+        };
+        assert_eq!(draw([3, 2].into()), [3.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
+        assert_eq!(draw([2, 2, 2].into()), [3.0, 0.0, 0.0, 3.0, 3.0, 0.0, 0.0, 3.0]);
     }
 }
