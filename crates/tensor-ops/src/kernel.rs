@@ -12,6 +12,15 @@ use crate::lanes::{Kernel, Lanes};
 
 /// Columns of the right side that are worked on together: a multiple of every tile's width.
 pub(crate) const PANEL: usize = 64;
+/// Inner elements of an inner product at most that takes the place of a register.
+pub(crate) const MOST_INNER: usize = 256;
+/// What it costs to add up the lanes of a register, in multiply-adds of registers.
+const SUMMING: usize = 8;
+/// Registers along the rows in a flipped product, and the most numbers that they hold.
+const REGISTERS: usize = 4;
+const MOST_LINE: usize = 64;
+/// Registers of the narrowest kind that make the widest.
+const MOST_PARTS: usize = 4;
 
 /// The left side of a product in memory: (i, k) is `data[i row + k inner]`.
 #[derive(Clone, Copy)]
@@ -86,54 +95,82 @@ impl<T: Scalar> Kernel<T> for Panel<'_, T> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<T>>(self) {
-        // SAFETY: the caller's promise.
-        unsafe { self.columns::<L>(L::halves_pay()) }
+        let rest = self.rest();
+        let columns = self.size.columns - rest.columns();
+        // SAFETY: the caller's promise, and all of these columns lie within the panel.
+        unsafe {
+            for first in (0..columns).step_by(L::COUNT * L::COLUMNS) {
+                self.columns::<L>(first, (L::COUNT * L::COLUMNS).min(columns - first));
+            }
+            match rest {
+                Rest::None => {}
+                Rest::Dots(_) => self.dots::<L>(columns),
+                Rest::Flipped(_) => self.flipped::<L>(columns),
+            }
+        }
+    }
+}
+
+/// How the columns behind the last full register are computed, where a register of their own would be mostly empty.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// Like the others.
+    None,
+    /// So many, as inner products with rows of the left side.
+    Dots(usize),
+    /// So many, as rows of the transposed product.
+    Flipped(usize),
+}
+
+impl Rest {
+    fn columns(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Dots(columns) | Self::Flipped(columns) => columns,
+        }
     }
 }
 
 impl<T: Scalar> Panel<'_, T> {
-    /// All columns; a rest that is short enough in a register of half the width, if `halves` says so.
-    ///
-    /// # Safety
-    /// As [`Panel::multiply`].
-    #[inline(always)]
-    unsafe fn columns<L: Lanes<T>>(&self, halves: bool) {
-        let (tile, columns) = (L::COUNT * L::COLUMNS, self.size.columns);
-        let halves = halves && L::Half::COUNT < L::COUNT;
-        let mut first = 0;
-        while first < columns {
-            let width = tile.min(columns - first);
-            let full = width.div_ceil(L::COUNT);
-            let rest = width - (full - 1) * L::COUNT;
-            // SAFETY: the columns from `first` on, `width` of them, lie within the panel.
-            unsafe {
-                if halves && rest <= L::Half::COUNT {
-                    match full {
-                        1 => self.rows::<L, 0, true>(first, rest),
-                        2 => self.rows::<L, 1, true>(first, rest),
-                        3 => self.rows::<L, 2, true>(first, rest),
-                        _ => self.rows::<L, 3, true>(first, rest),
-                    }
-                } else {
-                    match full {
-                        1 => self.rows::<L, 1, false>(first, rest),
-                        2 => self.rows::<L, 2, false>(first, rest),
-                        3 => self.rows::<L, 3, false>(first, rest),
-                        _ => self.rows::<L, 4, false>(first, rest),
-                    }
-                }
-            }
-            first += width;
+    /// What costs less than a register for each row. Registers count as the widest that there are, so that all processors
+    /// compute the same.
+    fn rest(&self) -> Rest {
+        let Size { rows, inner, columns } = self.size;
+        let (lanes, rest) = (wide::<T>(), columns % wide::<T>());
+        if self.lhs.inner == 1 && inner <= MOST_INNER && rest * (inner / lanes + SUMMING) < inner {
+            Rest::Dots(rest)
+        } else if self.lhs.row == 1 && rest * rows.div_ceil(lanes) < rows / 2 {
+            Rest::Flipped(rest)
+        } else {
+            Rest::None
         }
     }
 
-    /// All rows of the columns from `first` on: `C` whole registers, the last of them holding `rest` numbers, or, with
-    /// `H`, one of half the width after them that does.
+    /// The columns from `first` on: `width` of them, as many as a tile holds at most.
     ///
     /// # Safety
     /// As [`Panel::multiply`], and the columns must lie within the panel.
     #[inline(always)]
-    unsafe fn rows<L: Lanes<T>, const C: usize, const H: bool>(&self, first: usize, rest: usize) {
+    unsafe fn columns<L: Lanes<T>>(&self, first: usize, width: usize) {
+        let registers = width.div_ceil(L::COUNT);
+        let last = width - (registers - 1) * L::COUNT;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match registers {
+                1 => self.rows::<L, 1>(first, last),
+                2 => self.rows::<L, 2>(first, last),
+                3 => self.rows::<L, 3>(first, last),
+                _ => self.rows::<L, 4>(first, last),
+            }
+        }
+    }
+
+    /// All rows of the columns from `first` on: `C` registers, the last of them holding `last` numbers.
+    ///
+    /// # Safety
+    /// As [`Panel::columns`].
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<T>, const C: usize>(&self, first: usize, last: usize) {
         let mut row = 0;
         while row < self.size.rows {
             // Tiles as even as they can be: a tile of one or two rows would wait for its own sums.
@@ -142,12 +179,12 @@ impl<T: Scalar> Panel<'_, T> {
             // SAFETY: `rows` rows from `row` on lie within the output.
             unsafe {
                 match rows {
-                    1 => self.tile::<L, 1, C, H>(row, first, rest),
-                    2 => self.tile::<L, 2, C, H>(row, first, rest),
-                    3 => self.tile::<L, 3, C, H>(row, first, rest),
-                    4 => self.tile::<L, 4, C, H>(row, first, rest),
-                    5 => self.tile::<L, 5, C, H>(row, first, rest),
-                    _ => self.tile::<L, 6, C, H>(row, first, rest),
+                    1 => self.tile::<L, 1, C>(row, first, last),
+                    2 => self.tile::<L, 2, C>(row, first, last),
+                    3 => self.tile::<L, 3, C>(row, first, last),
+                    4 => self.tile::<L, 4, C>(row, first, last),
+                    5 => self.tile::<L, 5, C>(row, first, last),
+                    _ => self.tile::<L, 6, C>(row, first, last),
                 }
             }
             row += rows;
@@ -160,22 +197,20 @@ impl<T: Scalar> Panel<'_, T> {
     /// As [`Panel::rows`], and the rows must lie within the output.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "an index is the same place in memory and in registers")]
-    unsafe fn tile<L: Lanes<T>, const R: usize, const C: usize, const H: bool>(
+    unsafe fn tile<L: Lanes<T>, const R: usize, const C: usize>(
         &self,
         row: usize,
         first: usize,
-        rest: usize,
+        last: usize,
     ) {
         // SAFETY: the caller vouches for the output's tile, `multiply` has checked both sides and the row to start
-        // from, and only `rest` numbers of the last register are touched.
+        // from, and only `last` numbers of the last register are touched.
         unsafe {
             let load = |from: *const T, c: usize| {
-                if !H && c + 1 == C { L::load_first(from, rest) } else { L::load(from) }
+                if c + 1 == C { L::load_first(from, last) } else { L::load(from) }
             };
             let output = self.output.add(row * self.stride + first);
-            let zero = L::splat(T::zero());
-            let mut sums = [[zero; C]; R];
-            let mut halves = [zero.half(); R];
+            let mut sums = [[L::splat(T::zero()); C]; R];
             match self.start {
                 Start::Zero => {}
                 Start::Row(start) => {
@@ -186,18 +221,11 @@ impl<T: Scalar> Panel<'_, T> {
                             sums[c] = line;
                         }
                     }
-                    if H {
-                        halves = [L::Half::load_first(start.add(C * L::COUNT), rest); R];
-                    }
                 }
                 Start::Output => {
                     for r in 0..R {
-                        let line = output.add(r * self.stride);
                         for c in 0..C {
-                            sums[r][c] = load(line.add(c * L::COUNT), c);
-                        }
-                        if H {
-                            halves[r] = L::Half::load_first(line.add(C * L::COUNT), rest);
+                            sums[r][c] = load(output.add(r * self.stride + c * L::COUNT), c);
                         }
                     }
                 }
@@ -205,93 +233,240 @@ impl<T: Scalar> Panel<'_, T> {
             let mut lhs = self.lhs.data.as_ptr().wrapping_add(row * self.lhs.row);
             let mut rhs = self.rhs.data.as_ptr().wrapping_add(first);
             for _ in 0..self.size.inner {
-                let mut line = [zero; C];
+                let mut line = [L::splat(T::zero()); C];
                 for (c, lanes) in line.iter_mut().enumerate() {
                     *lanes = load(rhs.add(c * L::COUNT), c);
                 }
-                let half = if H { L::Half::load_first(rhs.add(C * L::COUNT), rest) } else { zero.half() };
                 for r in 0..R {
                     let factor = L::splat(*lhs.add(r * self.lhs.row));
                     for c in 0..C {
                         sums[r][c] = line[c].mul_add(factor, sums[r][c]);
-                    }
-                    if H {
-                        halves[r] = half.mul_add(factor.half(), halves[r]);
                     }
                 }
                 lhs = lhs.wrapping_add(self.lhs.inner);
                 rhs = rhs.wrapping_add(self.rhs.row);
             }
             for r in 0..R {
-                let line = output.add(r * self.stride);
                 for c in 0..C {
-                    if !H && c + 1 == C {
-                        sums[r][c].store_first(line.add(c * L::COUNT), rest);
-                    } else {
-                        sums[r][c].store(line.add(c * L::COUNT));
-                    }
+                    let line = output.add(r * self.stride + c * L::COUNT);
+                    if c + 1 == C { sums[r][c].store_first(line, last) } else { sums[r][c].store(line) }
                 }
-                if H {
-                    halves[r].store_first(line.add(C * L::COUNT), rest);
+            }
+        }
+    }
+
+    /// The columns from `first` on, each number as the inner product of a row and a column.
+    ///
+    /// # Safety
+    /// As [`Panel::columns`].
+    #[inline(always)]
+    unsafe fn dots<L: Lanes<T>>(&self, first: usize) {
+        let Size { rows, inner, columns } = self.size;
+        let mut vectors = [Line([T::zero(); MOST_INNER]), Line([T::zero(); MOST_INNER])];
+        for column in (first..columns).step_by(2) {
+            let pair = &mut vectors[..(columns - column).min(2)];
+            for (c, Line(vector)) in pair.iter_mut().enumerate() {
+                for (k, x) in vector[..inner].iter_mut().enumerate() {
+                    *x = self.rhs.data[k * self.rhs.row + column + c];
+                }
+            }
+            let start = |c: usize| match self.start {
+                Start::Zero => Some(T::zero()),
+                Start::Row(start) => Some(start[column + c]),
+                Start::Output => None,
+            };
+            let (lines, line, stride, count) = (self.lhs.data, self.lhs.row, self.stride, rows);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let output = self.output.add(column);
+                match pair {
+                    [Line(a), Line(b)] => {
+                        let (vectors, start) = ([&a[..inner], &b[..inner]], [start(0), start(1)]);
+                        Dots { lines, line, vectors, start, output, stride, count }.run::<L>();
+                    }
+                    [Line(a), ..] => {
+                        let (vectors, start) = ([&a[..inner]], [start(0)]);
+                        Dots { lines, line, vectors, start, output, stride, count }.run::<L>();
+                    }
+                    [] => {}
+                }
+            }
+        }
+    }
+
+    /// The columns from `first` on, side by side along the rows.
+    ///
+    /// # Safety
+    /// As [`Panel::columns`], and rows of the left side must lie next to each other.
+    #[inline(always)]
+    unsafe fn flipped<L: Lanes<T>>(&self, first: usize) {
+        let Size { rows, inner, columns } = self.size;
+        let at = |row: usize, column: usize| row * self.stride + column;
+        // SAFETY: the caller's promise.
+        unsafe {
+            for column in (first..columns).step_by(2) {
+                for row in (0..rows).step_by(REGISTERS * L::COUNT) {
+                    let count = (rows - row).min(REGISTERS * L::COUNT);
+                    let width = (columns - column).min(2);
+                    // In memory as the output's columns would be if it were transposed.
+                    let mut lines = [[T::zero(); MOST_LINE]; 2];
+                    for (c, line) in lines[..width].iter_mut().enumerate() {
+                        for (r, x) in line[..count].iter_mut().enumerate() {
+                            *x = match self.start {
+                                Start::Zero => T::zero(),
+                                Start::Row(start) => start[column + c],
+                                Start::Output => *self.output.add(at(row + r, column + c)),
+                            };
+                        }
+                    }
+                    let load = |from: *const T, c: usize| {
+                        L::load_first(from.wrapping_add(c * L::COUNT), count.saturating_sub(c * L::COUNT))
+                    };
+                    let mut sums = [[L::splat(T::zero()); REGISTERS]; 2];
+                    for (sums, line) in sums.iter_mut().zip(&lines) {
+                        for (c, sum) in sums.iter_mut().enumerate() {
+                            *sum = load(line.as_ptr(), c);
+                        }
+                    }
+                    let mut lhs = self.lhs.data.as_ptr().wrapping_add(row);
+                    let mut rhs = self.rhs.data.as_ptr().wrapping_add(column);
+                    for _ in 0..inner {
+                        let factors = [L::splat(*rhs), L::splat(*rhs.add(width - 1))];
+                        for c in 0..REGISTERS {
+                            let line = load(lhs, c);
+                            for (sums, factor) in sums.iter_mut().zip(factors) {
+                                sums[c] = line.mul_add(factor, sums[c]);
+                            }
+                        }
+                        lhs = lhs.wrapping_add(self.lhs.inner);
+                        rhs = rhs.wrapping_add(self.rhs.row);
+                    }
+                    for (sums, line) in sums.iter().zip(&mut lines) {
+                        for (c, sum) in sums.iter().enumerate() {
+                            let to = line.as_mut_ptr().wrapping_add(c * L::COUNT);
+                            sum.store_first(to, count.saturating_sub(c * L::COUNT));
+                        }
+                    }
+                    for (c, line) in lines[..width].iter().enumerate() {
+                        for (r, &x) in line[..count].iter().enumerate() {
+                            *self.output.add(at(row + r, column + c)) = x;
+                        }
+                    }
                 }
             }
         }
     }
 }
 
-/// Inner products, four at a time: `output[i] += sum over k of lines[i line + k] vector[k]`.
-pub(crate) struct Dots<'a, T> {
+/// A line of numbers that begins where a line of the cache does.
+#[repr(align(64))]
+struct Line<T>([T; MOST_INNER]);
+
+/// Inner products of four lines at a time: `output[i stride + n] = start + sum over k of lines[i line + k] vectors[n][k]` for i
+/// below `count`, where start is `start[n]`, or, where there is none, what the output holds. Each is summed in as many parts as the widest register has lanes, so that all processors compute the same.
+pub(crate) struct Dots<'a, T, const N: usize> {
     pub(crate) lines: &'a [T],
     pub(crate) line: usize,
-    pub(crate) vector: &'a [T],
-    pub(crate) output: &'a mut [T],
+    /// Equally long.
+    pub(crate) vectors: [&'a [T]; N],
+    pub(crate) start: [Option<T>; N],
+    /// `(count - 1) stride + N` numbers that nobody else touches meanwhile.
+    pub(crate) output: *mut T,
+    pub(crate) stride: usize,
+    pub(crate) count: usize,
 }
 
-impl<T: Scalar> Dots<'_, T> {
+impl<T: Scalar, const N: usize> Dots<'_, T, N> {
     /// Does the work.
-    pub(crate) fn multiply(self) {
-        if let Some(last) = self.output.len().checked_sub(1) {
-            assert!(last * self.line + self.vector.len() <= self.lines.len());
+    ///
+    /// # Safety
+    /// The numbers at `output` must be valid to read and write.
+    pub(crate) unsafe fn multiply(self) {
+        if let Some(last) = self.count.checked_sub(1) {
+            let inner = self.vectors[0].len();
+            assert!(self.vectors.iter().all(|vector| vector.len() == inner));
+            assert!(last * self.line + inner <= self.lines.len());
             T::run(self);
+        }
+    }
+
+    /// The numbers from `k` on, as many as a register has lanes or as are left, of four lines times those of the vectors.
+    ///
+    /// # Safety
+    /// The lines must have as many numbers as the vectors.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "an index is the same place in memory and in registers")]
+    unsafe fn add<L: Lanes<T>>(&self, lines: [*const T; 4], k: usize, part: usize, sums: &mut Sums<L, N>) {
+        let left = self.vectors[0].len().saturating_sub(k);
+        // SAFETY: no more than `left` numbers are read.
+        unsafe {
+            let load = |line: *const T| {
+                let from = line.wrapping_add(k);
+                if left >= L::COUNT { L::load(from) } else { L::load_first(from, left) }
+            };
+            // No closures but this one in here: where one is called by a function that is not compiled for these
+            // registers, it is not either.
+            let mut vectors = [L::splat(T::zero()); N];
+            for n in 0..N {
+                vectors[n] = load(self.vectors[n].as_ptr());
+            }
+            for i in 0..4 {
+                let line = load(lines[i]);
+                for n in 0..N {
+                    sums[n][part][i] = line.mul_add(vectors[n], sums[n][part][i]);
+                }
+            }
         }
     }
 }
 
-impl<T: Scalar> Kernel<T> for Dots<'_, T> {
+/// The sums of four lines for each vector and for each part of the widest register.
+type Sums<L, const N: usize> = [[[L; 4]; MOST_PARTS]; N];
+
+impl<T: Scalar, const N: usize> Kernel<T> for Dots<'_, T, N> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes<T>>(self) {
-        let inner = self.vector.len();
-        let (whole, rest) = (inner - inner % L::COUNT, inner % L::COUNT);
-        for (block, output) in self.output.chunks_mut(4).enumerate() {
-            // The last block may be shorter: its other lines repeat the last one.
-            let line = |i: usize| (block * 4 + i.min(output.len() - 1)) * self.line;
-            let offsets = [line(0), line(1), line(2), line(3)];
-            // SAFETY: `multiply` has checked that each line has as many numbers as the vector.
+        let (inner, parts) = (self.vectors[0].len(), wide::<T>() / L::COUNT);
+        for first in (0..self.count).step_by(4) {
+            // The last four may be fewer: the others repeat the last one.
+            let place = |i: usize| (first + i).min(self.count - 1) * self.line;
+            // SAFETY: `multiply` has checked that each line has as many numbers as the vectors.
             unsafe {
-                let (lines, vector) = (self.lines.as_ptr(), self.vector.as_ptr());
-                let mut sums = [L::splat(T::zero()); 4];
-                let mut k = 0;
-                while k < whole {
-                    let x = L::load(vector.add(k));
-                    for i in 0..4 {
-                        sums[i] = L::load(lines.add(offsets[i] + k)).mul_add(x, sums[i]);
-                    }
-                    k += L::COUNT;
-                }
-                if rest > 0 {
-                    let x = L::load_first(vector.add(k), rest);
-                    for i in 0..4 {
-                        sums[i] = L::load_first(lines.add(offsets[i] + k), rest).mul_add(x, sums[i]);
+                let lines = [0, 1, 2, 3].map(|i| self.lines.as_ptr().add(place(i)));
+                let one = L::splat(T::one());
+                let mut sums: Sums<L, N> = [[[L::splat(T::zero()); 4]; MOST_PARTS]; N];
+                for k in (0..inner).step_by(wide::<T>()) {
+                    for part in 0..parts {
+                        self.add(lines, k + part * L::COUNT, part, &mut sums);
                     }
                 }
-                for (out, sums) in output.iter_mut().zip(sums) {
-                    *out += sums.sum();
+                for (n, parts_of) in sums.iter_mut().enumerate() {
+                    let mut half = parts / 2;
+                    while half > 0 {
+                        for part in 0..half {
+                            for i in 0..4 {
+                                let other = parts_of[part + half][i];
+                                parts_of[part][i] = parts_of[part][i].mul_add(one, other);
+                            }
+                        }
+                        half /= 2;
+                    }
+                    let totals = L::sums(parts_of[0]);
+                    for (i, total) in totals.into_iter().enumerate().take(self.count - first) {
+                        let number = self.output.add((first + i) * self.stride + n);
+                        *number = self.start[n].unwrap_or(*number) + total;
+                    }
                 }
             }
         }
     }
+}
+
+/// Lanes of the widest register there is.
+const fn wide<T>() -> usize {
+    64 / size_of::<T>()
 }
 
 /// Does `rounds` rounds of multiply-adds on numbers in registers, as many as the processor can overlap, and says how many
@@ -339,29 +514,24 @@ mod tests {
         (0..count).map(|i| T::from_f64((i as f64 * 0.618_033_988_749).fract() - 0.5)).collect()
     }
 
-    /// The product of one size and start with one kind of lanes.
-    fn product<T: Scalar, L: Lanes<T>>(size: Size, start: usize) -> Vec<T> {
-        let [whole, halved] = [false, true].map(|halves| product_with::<T, L>(size, start, halves));
-        assert_eq!(whole, halved);
-        whole
-    }
-
-    fn product_with<T: Scalar, L: Lanes<T>>(size: Size, start: usize, halves: bool) -> Vec<T> {
+    /// The product of one size and start with one kind of lanes, its left side as it is or transposed in memory.
+    fn product<T: Scalar, L: Lanes<T>>(size: Size, start: usize, transposed: bool) -> Vec<T> {
         let Size { rows, inner, columns } = size;
         let (lhs, rhs, row) = (numbers(rows * inner), numbers(inner * columns), numbers(columns));
         let start = [Start::Zero, Start::Row(&row), Start::Output][start];
         // One number more shows that nothing is written behind the end.
         let mut output = numbers(rows * columns + 1);
+        let (row_step, inner_step) = if transposed { (1, rows) } else { (inner, 1) };
         let panel = Panel {
             size,
-            lhs: Left { data: &lhs, row: inner, inner: 1 },
+            lhs: Left { data: &lhs, row: row_step, inner: inner_step },
             rhs: Right { data: &rhs, row: columns },
             start,
             output: output.as_mut_ptr(),
             stride: columns,
         };
         // SAFETY: the output has as many numbers, and callers have asked for the instructions.
-        unsafe { panel.columns::<L>(halves) };
+        unsafe { panel.run::<L>() };
         output
     }
 
@@ -369,7 +539,11 @@ mod tests {
         let (lines, vector) = (numbers(count * inner), numbers::<T>(inner + 3).split_off(3));
         let mut output = numbers(count);
         // SAFETY: the lines have as many numbers, and callers have asked for the instructions.
-        unsafe { Dots { lines: &lines, line: inner, vector: &vector, output: &mut output }.run::<L>() };
+        unsafe {
+            let output = output.as_mut_ptr();
+            Dots { lines: &lines, line: inner, vectors: [&vector], start: [None], output, stride: 1, count }
+                .run::<L>();
+        }
         output
     }
 
@@ -379,27 +553,49 @@ mod tests {
     }
 
     /// Calls `f` with every number of rows and columns that makes another tile or tail.
-    fn for_each_size(mut f: impl FnMut(Size, usize)) {
-        for rows in 1..=13 {
+    fn for_each_size(mut f: impl FnMut(Size, usize, bool)) {
+        for rows in (1..=13).chain([50, 131]) {
             for columns in 1..=PANEL {
-                f(Size { rows, inner: 1 + (rows * columns) % 5, columns }, (rows + columns) % 3);
+                let size = Size { rows, inner: 1 + (rows + columns) % 5 * 17, columns };
+                f(size, columns % 3, columns % 2 == 0);
+                f(size, columns % 3, columns % 2 == 1);
             }
         }
     }
 
     #[test]
+    fn rests_are_computed_in_every_way() {
+        let (mut dots, mut flipped, mut none) = (0, 0, 0);
+        for_each_size(|Size { rows, inner, columns }, _, transposed| {
+            let lhs = if transposed { (1, rows) } else { (inner, 1) };
+            let lhs = Left { data: &[0.0_f32], row: lhs.0, inner: lhs.1 };
+            let (start, output) = (Start::Zero, std::ptr::null_mut());
+            let rhs = Right { data: &[], row: columns };
+            let size = Size { rows, inner, columns };
+            match (Panel { size, lhs, rhs, start, output, stride: columns }).rest() {
+                Rest::Dots(_) => dots += 1,
+                Rest::Flipped(_) => flipped += 1,
+                Rest::None => none += 1,
+            }
+        });
+        assert!(dots > 100 && flipped > 100 && none > 100, "{dots} {flipped} {none}");
+    }
+
+    #[test]
     #[cfg(target_arch = "x86_64")]
     fn wide_registers_agree_with_plain_arrays() {
-        for_each_size(|size, start| {
+        for_each_size(|size, start, t| {
             if x86::has_avx2() {
-                let plain = product::<f64, Array<f64>>(size, start);
-                assert!(near(&product::<f64, x86::F64x4>(size, start), &plain));
-                let plain = product::<f32, Array<f32>>(size, start);
-                assert!(near(&product::<f32, x86::F32x8>(size, start), &plain));
+                let plain = product::<f64, Array<f64>>(size, start, t);
+                assert!(near(&product::<f64, x86::F64x4>(size, start, t), &plain));
+                let plain = product::<f32, Array<f32>>(size, start, t);
+                assert!(near(&product::<f32, x86::F32x8>(size, start, t), &plain));
             }
             if x86::has_avx512() {
-                assert_eq!(product::<f64, x86::F64x8>(size, start), product::<f64, x86::F64x4>(size, start));
-                assert_eq!(product::<f32, x86::F32x16>(size, start), product::<f32, x86::F32x8>(size, start));
+                let narrow = product::<f64, x86::F64x4>(size, start, t);
+                assert_eq!(product::<f64, x86::F64x8>(size, start, t), narrow);
+                let narrow = product::<f32, x86::F32x8>(size, start, t);
+                assert_eq!(product::<f32, x86::F32x16>(size, start, t), narrow);
             }
         });
         for (inner, count) in (0..70).flat_map(|inner| [(inner, 1), (inner, 4), (inner, 7)]) {
@@ -408,24 +604,26 @@ mod tests {
                 assert!(near(&inner_products::<f32, x86::F32x8>(inner, count), &plain));
             }
             if x86::has_avx512() {
-                assert!(near(&inner_products::<f32, x86::F32x16>(inner, count), &plain));
+                let narrow = inner_products::<f32, x86::F32x8>(inner, count);
+                assert_eq!(inner_products::<f32, x86::F32x16>(inner, count), narrow);
             }
         }
     }
 
     #[test]
     fn plain_arrays_agree_with_loops() {
-        for_each_size(|size, start| {
+        for_each_size(|size, start, transposed| {
             let Size { rows, inner, columns } = size;
+            let at = |i: usize, k: usize| if transposed { k * rows + i } else { i * inner + k };
             let (lhs, rhs): (Vec<f64>, Vec<f64>) = (numbers(rows * inner), numbers(inner * columns));
             let (row, mut expected): (Vec<f64>, Vec<f64>) = (numbers(columns), numbers(rows * columns + 1));
             for i in 0..rows {
                 for j in 0..columns {
-                    let sum: f64 = (0..inner).map(|k| lhs[i * inner + k] * rhs[k * columns + j]).sum();
+                    let sum: f64 = (0..inner).map(|k| lhs[at(i, k)] * rhs[k * columns + j]).sum();
                     expected[i * columns + j] = sum + [0.0, row[j], expected[i * columns + j]][start];
                 }
             }
-            assert!(near(&product::<f64, Array<f64>>(size, start), &expected));
+            assert!(near(&product::<f64, Array<f64>>(size, start, transposed), &expected));
         });
         let found = inner_products::<f64, Array<f64>>(5, 3);
         let (lines, vector, output): (Vec<f64>, Vec<f64>, Vec<f64>) = (numbers(15), numbers(8), numbers(3));

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use nalgebra::{DMatrixView, DMatrixViewMut, Dyn};
 
-use crate::kernel::{Dots, Left, PANEL, Panel, Right, Size, Start};
+use crate::kernel::{Dots, Left, MOST_INNER, PANEL, Panel, Right, Size, Start};
 use crate::lanes::{Kernel, Lanes};
 use crate::parallel::{Parts, for_each_chunk, for_each_part, pieces};
 use crate::scalar::Buffer;
@@ -23,7 +23,7 @@ const FEWEST_ROWS: usize = 24;
 /// Elements of a block of whole rows at most, where that is enough rows.
 const CACHED: usize = 1 << 12;
 /// Inner elements that are worked on at a time, so that what is read again stays in the cache.
-const BLOCK_INNER: usize = 256;
+const BLOCK_INNER: usize = MOST_INNER;
 /// A right side of at most so many elements is packed as a whole before the output is cut into blocks.
 const SMALL: usize = 1 << 15;
 /// Up to so many rows, a transposed right side is read line by line instead of being packed.
@@ -227,7 +227,11 @@ impl<'a, T: Scalar> Product<'a, T> {
             } else {
                 (&self.rhs.data[block.first_column * inner..], &self.lhs.data[row * inner..][..inner])
             };
-            Dots { lines, line: inner, vector, output: line }.multiply();
+            let (output, count) = (line.as_mut_ptr(), line.len());
+            let dots =
+                Dots { lines, line: inner, vectors: [vector], start: [None], output, stride: 1, count };
+            // SAFETY: the output is a line of its own.
+            unsafe { dots.multiply() };
         }
     }
 
