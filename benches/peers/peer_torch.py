@@ -1,6 +1,9 @@
 """The notebook's GAN in PyTorch, or, with the argument `dcgan`, one for images; eager, or, with `compiled`, compiled.
 
-Gradients of D's parameters are not computed in G's steps, nor those of D's input and of G in D's step.
+As in `peer_gan.rs`: layers, parameters, losses, Adam's settings, random numbers drawn in every step, and no gradient of
+D's parameters in G's steps. Not as there: where the numbers come from and the DCGAN's first weights, neither of which is
+more work; that Adam's epsilon, when eager, is added to the corrected moment; and that the loss is looked at once a turn,
+not checked, with D's accuracy, in every step.
 """
 
 import sys
@@ -126,7 +129,7 @@ class Learner:
 
 
 def compiled(g, d, real, latent, g_steps):
-    """An epoch as one graph, random numbers included, called from C++: three to five times faster at batch 1 than
+    """An epoch as one graph, random numbers included, called from C++: five times as fast at batch 1 as
     compiled losses with the optimizer outside."""
     import torch._inductor.config
 

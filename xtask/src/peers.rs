@@ -300,7 +300,7 @@ impl Table {
 /// Tables and a picture of a step's time against the batch, the width and the depth.
 pub(crate) fn scale(root: &Path) -> Outcome {
     let programs = Programs::prepare(root)?;
-    // Not PyTorch compiled, which takes half a minute to compile for each of the 30 shapes.
+    // Not PyTorch compiled, which takes 20 seconds and more to compile for each of the 30 shapes.
     let mut peers = programs.start(&["gan", "JAX", "PyTorch", "burn"], NOTEBOOK.name)?;
     let base = Shape::notebook(16);
     let powers = |from: u32, to: u32| (from..=to).map(|power| 1_usize << power);
