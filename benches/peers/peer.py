@@ -1,16 +1,15 @@
 """What the Python peers have in common: they answer lines of work until their input ends.
 
-A line `BATCH WIDTH DEPTH EPOCHS` is answered with the microseconds that a step took over so many epochs: one of D or one
-of G, of which 1 and 5 make an epoch, or, of a GAN for images, one of both. A 0 before any work says that the first epoch,
-at batch 1, is done.
+A line `BATCH WIDTH DEPTH EPOCHS` is answered with the microseconds that an epoch took, the mean over so many; a GAN for
+images has no width and no depth. A 0 before any work says that the first epoch, at batch 1, is done.
 """
 
 import sys
 import time
 
 
-def serve(make, steps=6):
-    """`make(batch, width, depth)` gives a function that trains for so many epochs of `steps` and returns a loss."""
+def serve(make):
+    """`make(batch, width, depth)` gives a function that trains for so many epochs and returns a loss."""
     networks = {}
 
     def train(epochs, *shape):
@@ -28,4 +27,4 @@ def serve(make, steps=6):
         train(epochs, batch, width, depth)  # compiled, and its buffers made, before it is timed
         start = time.perf_counter()
         train(epochs, batch, width, depth)
-        print(f"{(time.perf_counter() - start) / epochs / steps * 1e6:.3f}", flush=True)
+        print(f"{(time.perf_counter() - start) / epochs * 1e6:.3f}", flush=True)

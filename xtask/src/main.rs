@@ -164,7 +164,8 @@ fn golden(args: &[OsString]) -> Result<Command, String> {
 
 fn bench(args: &[OsString]) -> Outcome {
     match args {
-        [only] if only == "--peers" => peers::compare(&root()?),
+        [first] if first == "--peers" => peers::compare(&root()?, None),
+        [first, only] if first == "--peers" => peers::compare(&root()?, Some(&only.to_string_lossy())),
         [only] if only == "--scaling" => peers::scale(&root()?),
         _ => {
             let mut command = cargo(&["bench", "--package", "benches", "--benches"]);

@@ -13,18 +13,70 @@ use std::time::Instant;
 
 use crate::{Outcome, cargo, not_started, run, target};
 
-/// The notebook's batch, and two that fill a machine.
-const BATCHES: [usize; 3] = [1, 64, 1024];
 const ROUNDS: usize = 7;
 /// How long one turn of a peer should last, in microseconds.
 const TURN: f64 = 400_000.0;
-/// A point that would take another program longer than this, in microseconds a step, is left out of `--scaling`.
-const TOO_LONG: f64 = 3e5;
-const STEPS_AN_EPOCH: f64 = 6.0;
+/// A point that would take another program longer than this, in microseconds an epoch, is left out of `--scaling`.
+const TOO_LONG: f64 = 1.8e6;
 /// glibc hands large buffers back to the system after each use, which costs the peers more than their arithmetic.
 const ALLOCATOR: &str = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456";
 
-/// A size of the notebook's networks: `depth` hidden layers of `width` units.
+/// What `--peers` prints.
+struct Table {
+    /// What follows `--peers` to print this one alone, and the peers' argument.
+    name: &'static str,
+    title: &'static str,
+    programs: &'static [&'static str],
+    /// G's steps in an epoch, beside one of D's.
+    generator_steps: f64,
+    /// Microseconds an epoch for 1 in the column `a step`.
+    unit: f64,
+    shapes: [Shape; 3],
+    /// Multiply-adds of a row on its way through G, G's first layer, D and D's first layer.
+    multiply_adds: fn(Shape) -> [f64; 4],
+}
+
+const NOTEBOOK: Table = Table {
+    name: "notebook",
+    title: "The notebook's networks: microseconds a step, of which an epoch has 1 of D and 5 of G",
+    programs: &["gan", "JAX", "PyTorch", "PyTorch compiled", "burn"],
+    generator_steps: 5.0,
+    unit: 6.0,
+    // Its own batch, and two that fill a machine.
+    shapes: [Shape::notebook(1), Shape::notebook(64), Shape::notebook(1024)],
+    multiply_adds: |Shape { width, depth, .. }| {
+        let (width, inside) = (width as f64, (depth as f64 - 1.0) * (width * width) as f64);
+        [100.0 * (2.0 * width + inside), 100.0 * width, 201.0 * width + inside, 200.0 * width]
+    },
+};
+
+const DCGAN: Table = Table {
+    name: "dcgan",
+    title: "A DCGAN for images of 28 x 28 pixels: milliseconds for a step of D and one of G",
+    programs: &["gan", "PyTorch", "PyTorch compiled"],
+    generator_steps: 1.0,
+    unit: 1e3,
+    shapes: [Shape::dcgan(16), Shape::dcgan(64), Shape::dcgan(256)],
+    multiply_adds: |_| {
+        // Windows of 4 x 4 pixels, those at an edge counted in full: between 1 and 64, and 64 and 128 channels.
+        let (outer, inner) = (14.0 * 14.0 * 16.0 * 64.0, 7.0 * 7.0 * 16.0 * 64.0 * 128.0);
+        let dense = 64.0 * 6272.0;
+        [dense + inner + outer, dense, outer + inner + 6272.0, outer]
+    },
+};
+
+impl Table {
+    /// Floating-point operations in an epoch: two for each multiply-add of a product.
+    fn flop(&self, shape: Shape) -> f64 {
+        let [g, g_first, d, d_first] = (self.multiply_adds)(shape);
+        // D sees two batches and needs no gradient of its input; G's first layer needs none of its.
+        let d_step = g + 2.0 * (3.0 * d - d_first);
+        let g_step = 3.0 * g - g_first + 2.0 * d;
+        2.0 * shape.batch as f64 * (d_step + self.generator_steps * g_step)
+    }
+}
+
+/// A size of networks: a DCGAN's is its batch alone, the notebook's have `depth` hidden layers of `width` units.
 #[derive(Clone, Copy)]
 struct Shape {
     batch: usize,
@@ -33,15 +85,12 @@ struct Shape {
 }
 
 impl Shape {
-    /// Floating-point operations in a mean step, of 1 D step and 5 G steps: two for each multiply-add of a product.
-    fn flop(self) -> f64 {
-        let [batch, width, depth] = [self.batch, self.width, self.depth].map(|x| x as f64);
-        let inside = (depth - 1.0) * width * width;
-        let (g, d) = (100.0 * (2.0 * width + inside), 201.0 * width + inside);
-        // D sees two batches and needs no gradient of its input; G's first layer needs none of its.
-        let d_step = g + 2.0 * (3.0 * d - 200.0 * width);
-        let g_step = 3.0 * g - 100.0 * width + 2.0 * d;
-        2.0 * batch * (d_step + 5.0 * g_step) / STEPS_AN_EPOCH
+    const fn notebook(batch: usize) -> Self {
+        Self { batch, width: 50, depth: 2 }
+    }
+
+    const fn dcgan(batch: usize) -> Self {
+        Self { batch, width: 0, depth: 0 }
     }
 }
 
@@ -87,7 +136,7 @@ impl Peer {
         self.answer()
     }
 
-    /// Microseconds a step over so many epochs.
+    /// Microseconds an epoch, the mean over so many.
     fn time(&mut self, shape: Shape, epochs: usize) -> Result<f64, String> {
         let Shape { batch, width, depth } = shape;
         self.ask(&format!("{batch} {width} {depth} {epochs}"))
@@ -96,11 +145,11 @@ impl Peer {
     /// Finds how many epochs make a turn.
     fn prepare(&mut self, shape: Shape) -> Result<(), String> {
         self.times.clear();
-        let mut step = self.time(shape, 1)?;
-        if step * STEPS_AN_EPOCH < TURN / 10.0 {
-            step = self.time(shape, 10)?;
+        let mut epoch = self.time(shape, 1)?;
+        if epoch < TURN / 10.0 {
+            epoch = self.time(shape, 10)?;
         }
-        self.epochs = (TURN / step / STEPS_AN_EPOCH).round().max(1.0) as usize;
+        self.epochs = (TURN / epoch).round().max(1.0) as usize;
         Ok(())
     }
 
@@ -161,27 +210,37 @@ impl Programs {
         Ok(Self { folder, target, python, threads })
     }
 
-    /// Starts them all, this project's first.
-    fn start(&self) -> Result<Vec<Peer>, String> {
+    /// Starts those named, of which this project's is the first.
+    fn start(&self, programs: &[&'static str], networks: &str) -> Result<Vec<Peer>, String> {
+        programs.iter().map(|name| Peer::start(name, &mut self.command(name, networks)?)).collect()
+    }
+
+    fn command(&self, name: &str, networks: &str) -> Result<Command, String> {
         let threads = self.threads.to_string();
-        let tuned = |mut command: Command| {
-            command.arg(&threads).env("GLIBC_TUNABLES", ALLOCATOR).env("RAYON_NUM_THREADS", &threads);
+        let mut command = match name {
+            "gan" => Command::new(self.target.join("release/examples/peer_gan")),
+            "burn" => Command::new(self.target.join("peer-burn/release/peer-burn")),
+            _ => Command::new(&self.python),
+        };
+        if name != "gan" {
+            command.env("GLIBC_TUNABLES", ALLOCATOR).env("RAYON_NUM_THREADS", &threads);
             command.env("OMP_NUM_THREADS", &threads);
-            command
-        };
-        let python = |file: &str| {
-            let mut command = Command::new(&self.python);
-            command.arg(self.folder.join(file));
-            tuned(command)
-        };
-        let ours = self.target.join("release/examples/peer_gan");
-        let burn = self.target.join("peer-burn/release/peer-burn");
-        Ok(vec![
-            Peer::start("gan", Command::new(ours).arg(&threads))?,
-            Peer::start("JAX", &mut python("peer_jax.py"))?,
-            Peer::start("PyTorch", &mut python("peer_torch.py"))?,
-            Peer::start("burn", &mut tuned(Command::new(burn)))?,
-        ])
+        }
+        match name {
+            "JAX" => drop(command.arg(self.folder.join("peer_jax.py"))),
+            "PyTorch" | "PyTorch compiled" => drop(command.arg(self.folder.join("peer_torch.py"))),
+            _ => {}
+        }
+        command.args([&threads, networks]);
+        if name == "PyTorch compiled" {
+            // What an earlier process compiled would hide what it takes to compile.
+            let cache = self.target.join("peers/compiled");
+            if cache.exists() {
+                fs::remove_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+            }
+            command.arg("compiled").env("TORCHINDUCTOR_CACHE_DIR", cache);
+        }
+        Ok(command)
     }
 }
 
@@ -191,18 +250,31 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The table of the notebook's networks at three batches.
-pub(crate) fn compare(root: &Path) -> Outcome {
+/// All tables, or the one named.
+pub(crate) fn compare(root: &Path, only: Option<&str>) -> Outcome {
+    let mut tables = vec![NOTEBOOK, DCGAN];
+    tables.retain(|table| only.is_none_or(|only| only == table.name));
+    if tables.is_empty() {
+        let found = only.unwrap_or_default();
+        return Err(format!("bench --peers: expected `notebook`, `dcgan` or nothing more, found `{found}`"));
+    }
     let programs = Programs::prepare(root)?;
-    println!(
-        "\n{} threads, f32; microseconds a step (1 D step and 5 G steps make an epoch), median of {ROUNDS} rounds\n",
-        programs.threads
-    );
-    println!("| batch | program | a step | times ours | share of peak | first step after | memory |");
-    println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: |");
-    for batch in BATCHES {
-        let shape = Shape { batch, width: 50, depth: 2 };
-        let mut peers = programs.start()?;
+    tables.iter().try_for_each(|table| table.print(&programs))?;
+    Ok(0)
+}
+
+impl Table {
+    fn print(&self, programs: &Programs) -> Result<(), String> {
+        println!("\n{}; f32, {} threads, median of {ROUNDS} rounds\n", self.title, programs.threads);
+        println!("| batch | program | a step | times ours | share of peak | first step after | memory |");
+        println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: |");
+        self.shapes.iter().try_for_each(|&shape| self.rows(programs, shape))
+    }
+
+    /// The rows of one batch, by processes of their own.
+    fn rows(&self, programs: &Programs, shape: Shape) -> Result<(), String> {
+        let batch = shape.batch;
+        let mut peers = programs.start(self.programs, self.name)?;
         peers.iter_mut().try_for_each(|peer| peer.prepare(shape))?;
         let mut peaks = Vec::new();
         for _ in 0..ROUNDS {
@@ -210,28 +282,27 @@ pub(crate) fn compare(root: &Path) -> Outcome {
             peers.iter_mut().try_for_each(|peer| peer.turn(shape))?;
         }
         let (peak, ours) = (median(&peaks), peers[0].median());
-        let bound = shape.flop() / peak / 1e3;
-        println!("| {batch} | peak, {peak:.0} GFLOP/s | {bound:.1} | {:.2} | 100 % | | |", bound / ours);
+        let bound = self.flop(shape) / peak / 1e3;
+        let cells = |epoch: f64| {
+            let (step, ratio, share) = (epoch / self.unit, epoch / ours, 100.0 * bound / epoch);
+            format!("{step:.1} | {ratio:.2} | {share:.0} %")
+        };
+        println!("| {batch} | peak, {peak:.0} GFLOP/s | {} | | |", cells(bound));
         for peer in &peers {
-            let step = peer.median();
             let memory = peer.memory().map_or(String::new(), |megabytes| format!("{megabytes:.0} MB"));
-            println!(
-                "| {batch} | {} | {step:.1} | {:.2} | {:.0} % | {:.3} s | {memory} |",
-                peer.name,
-                step / ours,
-                100.0 * bound / step,
-                peer.start_up,
-            );
+            let (name, cells) = (peer.name, cells(peer.median()));
+            println!("| {batch} | {name} | {cells} | {:.3} s | {memory} |", peer.start_up);
         }
+        Ok(())
     }
-    Ok(0)
 }
 
 /// Tables and a picture of a step's time against the batch, the width and the depth.
 pub(crate) fn scale(root: &Path) -> Outcome {
     let programs = Programs::prepare(root)?;
-    let mut peers = programs.start()?;
-    let base = Shape { batch: 16, width: 50, depth: 2 };
+    // Not PyTorch compiled, which takes 20 seconds and more to compile for each of the 30 shapes.
+    let mut peers = programs.start(&["gan", "JAX", "PyTorch", "burn"], NOTEBOOK.name)?;
+    let base = Shape::notebook(16);
     let powers = |from: u32, to: u32| (from..=to).map(|power| 1_usize << power);
     let series: [(&str, Vec<Shape>); 3] = [
         ("batch", powers(0, 16).map(|batch| Shape { batch, ..base }).collect()),
@@ -254,13 +325,14 @@ pub(crate) fn scale(root: &Path) -> Outcome {
             for (place, (peer, time)) in peers.iter().zip(&times).enumerate() {
                 match time {
                     Some(time) => {
+                        let time = time / NOTEBOOK.unit;
                         lines.push_str(&format!("{axis},{size},{},{time:.3}\n", peer.name));
                         row.push_str(&format!("| {time:.1} "));
                     }
                     None => row.push_str("| "),
                 }
                 if place == 0 {
-                    let sample = time.unwrap_or(f64::NAN) / shape.batch as f64;
+                    let sample = time.unwrap_or(f64::NAN) / NOTEBOOK.unit / shape.batch as f64;
                     row.push_str(&format!("| {sample:.2} "));
                 }
             }
@@ -279,7 +351,7 @@ pub(crate) fn scale(root: &Path) -> Outcome {
     Ok(0)
 }
 
-/// Microseconds a step of this project, and of each peer that is expected to end in time, given what it took at the size
+/// Microseconds an epoch of this project, and of each peer that is expected to end in time, given what it took at the size
 /// before.
 fn measure(peers: &mut [Peer], shape: Shape, last: &[f64]) -> Result<Vec<Option<f64>>, String> {
     let fast: Vec<bool> = last.iter().enumerate().map(|(i, last)| i == 0 || 4.0 * last < TOO_LONG).collect();
@@ -299,9 +371,14 @@ mod tests {
     #[test]
     fn operations_are_those_of_the_notebook() {
         // Counted by hand: a D step takes 0.63 and a G step 1.60 million operations.
-        let shape = Shape { batch: 1, width: 50, depth: 2 };
-        assert_eq!(shape.flop().round(), 1_438_600.0);
-        assert_eq!(Shape { batch: 64, ..shape }.flop().round(), 92_070_400.0);
+        assert_eq!(NOTEBOOK.flop(Shape::notebook(1)).round(), 8_631_600.0);
+        assert_eq!(NOTEBOOK.flop(Shape::notebook(64)).round(), 552_422_400.0);
+    }
+
+    #[test]
+    fn operations_are_those_of_the_dcgan() {
+        // Counted by hand: in D's step 92.8 and in G's 67.9 million operations.
+        assert_eq!(DCGAN.flop(Shape::dcgan(1)).round(), 160_663_552.0);
     }
 
     #[test]
