@@ -25,7 +25,9 @@ pub use losses::Loss;
 pub use mode::Mode;
 pub use model::{Epoch, Fit, Model, Score};
 pub use network::Network;
-pub use optimizers::{Adam, AdamW, Optimizer, OptimizerState, RmsProp, Sgd, clip_norm};
+pub use optimizers::{
+    Adam, AdamW, Optimizer, OptimizerState, RmsProp, Sgd, check_finite, check_update, clip_norm,
+};
 pub use schedule::{Schedule, ScheduleShape};
 pub use shards::{Load, Shards};
 pub use tensor_ops::{Scalar, Shape, Tensor, View};

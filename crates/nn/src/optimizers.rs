@@ -11,7 +11,7 @@
 //! | RMSprop | v = rho v + (1 - rho) g^2; p -= rate g / sqrt(v + epsilon) | Hinton, 2012 |
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Tensor, View, map_slice, update};
+use tensor_ops::{Scalar, Tensor, View, map_slice, sum, update};
 
 use crate::error::check_setting;
 use crate::{Error, Parameter, Result};
@@ -217,6 +217,45 @@ pub fn clip_norm<T: Scalar>(parameters: &[Parameter<T>], gradients: &mut [Tensor
     norm
 }
 
+/// Refuses numbers that are not finite. `what` names them.
+///
+/// # Errors
+/// [`Error::NotFinite`] with the first of them.
+pub fn check_finite<T: Scalar>(numbers: &[T], what: impl FnOnce() -> String) -> Result<()> {
+    // One that is not finite makes the sum so: where it is finite, none has to be looked at.
+    if sum(numbers).is_finite() {
+        return Ok(());
+    }
+    match numbers.iter().find(|x| !x.is_finite()) {
+        Some(value) => Err(Error::NotFinite { what: what(), value: value.as_f64() }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses parameters that are not finite after an update by gradients. The error names the first whose gradient is finite,
+/// since the others may follow from it, else the first gradient that is not. `network` stands before the tensor's name.
+///
+/// # Errors
+/// [`Error::NotFinite`].
+pub fn check_update<T: Scalar>(
+    network: &str,
+    parameters: &[Parameter<T>],
+    gradients: &[Tensor<T>],
+) -> Result<()> {
+    if parameters.iter().all(|parameter| sum(parameter.value.data()).is_finite()) {
+        return Ok(());
+    }
+    let name = |parameter: &Parameter<T>| format!("{network}.{}", parameter.key());
+    let check = |parameter: &Parameter<T>| check_finite(parameter.value.data(), || name(parameter));
+    let pairs = parameters.iter().zip(gradients);
+    let of_gradient = |(parameter, gradient): (_, &Tensor<T>)| {
+        check_finite(gradient.data(), || format!("{}'s gradient", name(parameter)))
+    };
+    pairs.clone().filter(|&pair| of_gradient(pair).is_ok()).try_for_each(|(parameter, _)| check(parameter))?;
+    pairs.into_iter().try_for_each(of_gradient)?;
+    parameters.iter().try_for_each(check)
+}
+
 /// What an optimizer remembers from step to step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptimizerState<T> {
@@ -310,7 +349,7 @@ fn step<T: Scalar>(
             let epsilon = T::from_f64(rmsprop.epsilon);
             update([parameter, v], gradient, |[p, v], g| {
                 let v = rho * v + (T::one() - rho) * (g * g);
-                [p - rate * g / (v + epsilon).sqrt(), v]
+                [or_nan(p - rate * g / (v + epsilon).sqrt(), v), v]
             })?;
         }
         _ => {}
@@ -348,8 +387,14 @@ impl<T: Scalar> AdamStep<T> {
 
     #[inline(always)]
     fn apply(&self, p: T, m: T, v: T) -> T {
-        p - self.rate * m / (v.sqrt() + self.epsilon)
+        or_nan(p - self.rate * m / (v.sqrt() + self.epsilon), v)
     }
+}
+
+/// The parameter `p`, or NaN where its second moment has overflowed: by that alone it would stand still unseen.
+#[inline(always)]
+fn or_nan<T: Scalar>(p: T, v: T) -> T {
+    p - v * T::zero()
 }
 
 /// 0 for a number too small for full precision. Moments of a parameter without gradient decay into such numbers,
