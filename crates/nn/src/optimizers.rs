@@ -324,7 +324,7 @@ fn step<T: Scalar>(
             update([parameter, m, v, largest], gradient, |[p, m, v, largest], g| {
                 let (m, v) = adam.moments(m, v, g);
                 let largest = largest.max(v);
-                [adam.apply(p, m, largest), m, v, largest]
+                [or_nan(adam.apply(p, m, largest), v), m, v, largest]
             })?;
         }
         (Optimizer::AdamW(adamw), [m, v]) => {
