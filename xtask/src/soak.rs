@@ -142,15 +142,25 @@ impl Soak {
             self.start(&["train", "--run", "memory", "--set", &epochs, "--set", "evaluate.rows=10"])?;
         let path = PathBuf::from(format!("/proc/{}/status", child.id()));
         let checkpoints = self.folder.join("memory").join("checkpoints");
-        // A tenth of the run, in which buffers and heap come to their size.
-        let begun = checkpoints.join(format!("{}.safetensors", steps / 60 / 200 * 200));
-        while !begun.exists() && child.try_wait().map_err(|error| error.to_string())?.is_none() {
+        let at = |epochs: u64| checkpoints.join(format!("{epochs}.safetensors"));
+        let mut goes_on =
+            || child.try_wait().map(|status| status.is_none()).map_err(|error| error.to_string());
+        // A tenth of the run, in which buffers and heap come to their size; and the end, before the pictures.
+        let (begun, end) = (at(steps / 60 / 200 * 200), at(steps / 6));
+        while !begun.exists() && goes_on()? {
             sleep(Duration::from_millis(1));
         }
         let (first, mut last) = (resident(&path), None);
-        while child.try_wait().map_err(|error| error.to_string())?.is_none() {
-            last = resident(&path).or(last);
+        while goes_on()? {
+            let now = resident(&path);
+            if end.exists() {
+                break;
+            }
+            last = now.or(last);
             sleep(Duration::from_millis(2));
+        }
+        if !finish(&mut child)?.success() {
+            return Err("memory: expected a run that ends well".into());
         }
         let (Some(first), Some(last)) = (first, last) else {
             return Err("memory: expected the memory of a process, found none".into());
@@ -169,7 +179,8 @@ impl Soak {
         let settings: Vec<&str> = settings.split_whitespace().flat_map(|word| ["--set", word]).collect();
         let begun = Instant::now();
         self.succeed(&[&["train", "--run", "whole"], &settings[..]].concat())?;
-        let pause = 2 * begun.elapsed() / u32::try_from(count).unwrap_or(u32::MAX);
+        // Shorter than what it takes, so that the run outlasts them.
+        let pause = begun.elapsed().mul_f64(1.5 / count as f64);
         let mut child = self.start(&[&["train", "--run", "run"], &settings[..]].concat())?;
         let (mut done, mut slowest) = (0, Duration::ZERO);
         while done < count {
@@ -190,7 +201,9 @@ impl Soak {
             }
             done += usize::from(begun);
             if status.success() {
-                return Err(format!("{name}: expected a run that outlasts {count} of them, found the end at {done}"));
+                return Err(format!(
+                    "{name}: expected a run that outlasts {count} of them, found the end at {done}"
+                ));
             }
             child = match begun {
                 true => self.start(&["resume", "run"])?,
@@ -205,7 +218,9 @@ impl Soak {
             return Err(format!("{name}: expected at most {LEAVE:?} to leave, found {slowest:?}"));
         }
         self.check_strays()?;
-        println!("{name}: {count} of {signals:?}, each resumed, same end, no stray files; slowest {slowest:?}");
+        println!(
+            "{name}: {count} of {signals:?}, each resumed, same end, no stray files; slowest {slowest:?}"
+        );
         for run in ["run", "whole"] {
             let _ = fs::remove_dir_all(self.folder.join(run));
         }

@@ -172,7 +172,11 @@ fn restored<T: Scalar>(run: &RunDirectory, mut session: Session<T>) -> Result<Se
 pub(crate) fn prepare_classifier<T: Scalar>(run: &RunDirectory, session: &mut Session<T>) -> gan::Result<()> {
     let path = run.path().join("classifier.safetensors");
     let known = std::fs::read(&path).ok();
-    match session.prepare_classifier(known.as_deref())? {
+    let broken = |error| {
+        let message = format!("{error}; without this file a new classifier is trained");
+        gan::Error::File { path: path.clone(), message }
+    };
+    match session.prepare_classifier(known.as_deref()).map_err(broken)? {
         Some(weights) => gan::write_atomically(&path, &weights),
         None => Ok(()),
     }

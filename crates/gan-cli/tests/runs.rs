@@ -94,7 +94,9 @@ fn a_run_that_signals_end_again_and_again_comes_to_the_same_end() {
     let folder = folder.path();
     let mut child = command(folder, &training("run", RUN)).spawn().unwrap();
     await_file(&folder.join("run"));
-    for (pause, (name, code)) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)].iter().cycle().take(9).enumerate() {
+    for (pause, (name, code)) in
+        [("-INT", 130), ("-TERM", 143), ("-HUP", 129)].iter().cycle().take(9).enumerate()
+    {
         sleep(Duration::from_millis(7 * pause as u64 + 3));
         signal(&child, name);
         let found = code_in_time(&mut child);
@@ -173,7 +175,8 @@ fn a_run_is_trained_by_one_process() {
     let exists = fail(&mut command(folder, &training("run", RUN)), 2);
     assert!(exists.starts_with("run: expected a folder that does not exist yet, found one"), "{exists}");
     // What only reads may.
-    let inspected = Command::new(env!("CARGO_BIN_EXE_gan")).args(["inspect", "run"]).current_dir(folder).output();
+    let inspected =
+        Command::new(env!("CARGO_BIN_EXE_gan")).args(["inspect", "run"]).current_dir(folder).output();
     assert!(inspected.unwrap().status.success());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -189,7 +192,11 @@ fn a_run_is_trained_by_one_process() {
 fn starved(folder: &Path, blocks: usize, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_gan")]).args(arguments).arg("--quiet").current_dir(folder);
+    command
+        .args(["-c", &script, env!("CARGO_BIN_EXE_gan")])
+        .args(arguments)
+        .arg("--quiet")
+        .current_dir(folder);
     command
 }
 
@@ -213,7 +220,8 @@ fn a_folder_that_vanishes_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let forever = ["train.epochs=100000000", "train.stage=20"];
-    let child = command(folder, &training("run", &forever)).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child =
+        command(folder, &training("run", &forever)).stderr(std::process::Stdio::piped()).spawn().unwrap();
     await_file(&folder.join("run/checkpoints/20.safetensors"));
     while fs::remove_dir_all(folder.join("run")).is_err() {}
     let output = child.wait_with_output().unwrap();

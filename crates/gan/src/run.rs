@@ -373,7 +373,11 @@ mod tests {
                         let (_, bytes) = begun.newest_checkpoint().unwrap();
                         Session::<f32>::new(config.clone()).unwrap().restore(&bytes).unwrap();
                     } else {
-                        assert_eq!(fs::read_dir(folder).unwrap().count(), calls + 1, "call {calls}: {message}");
+                        assert_eq!(
+                            fs::read_dir(folder).unwrap().count(),
+                            calls + 1,
+                            "call {calls}: {message}"
+                        );
                     }
                 }
             }

@@ -2,15 +2,14 @@
 
 use std::ops::Range;
 
-use nn::{
-    Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace, check_finite, check_update,
-};
+use nn::{Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace, check_update};
 use rand::Rng;
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
 use crate::augment::{self, Change, Changed};
 use crate::penalty::{PenaltyPass, Punished};
-use crate::{Error, Penalty, Result, Rules};
+use crate::score::{check_rows, culprit};
+use crate::{Error, Penalty, Result, Rules, StepScore};
 
 /// GD: G followed by a frozen D, which may see several of G's rows as one. A view that borrows both and owns nothing.
 #[derive(Debug, Clone, Copy)]
@@ -66,17 +65,6 @@ impl<T: Scalar> Combined<'_, T> {
     }
 }
 
-/// What a step saw before it changed anything.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepScore {
-    /// The mean loss over the batch.
-    pub loss: f64,
-    /// The share of rows that D, or in a step of G its opponent, gets right, from 0 to 1.
-    pub accuracy: f64,
-    /// The penalty on D's gradient, which is not part of the loss.
-    pub penalty: f64,
-}
-
 /// A network that learns: with its gradients, and an optimizer with moments of its own.
 #[derive(Debug)]
 pub struct Learner<T> {
@@ -101,9 +89,9 @@ impl<T: Scalar> Learner<T> {
             nn::clip_norm(self.network.parameters(), &mut self.gradients, most);
         }
         let optimizer = self.optimizer.at_rate(rate);
-        self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)?;
+        let updated = self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)?;
         self.network.advance(&self.gradients)?;
-        check_update(name, self.network.parameters(), &self.gradients)
+        check_update(name, self.network.parameters(), &self.gradients, updated)
     }
 }
 
@@ -121,7 +109,7 @@ impl<T: Scalar> Average<T> {
         for (own, leader) in self.network.parameters_mut().iter_mut().zip(leader.parameters()) {
             zip_in_place(&mut own.value, leader.value.view(), |own, leader| own + (leader - own) * share)?;
         }
-        check_update("ema.generator", self.network.parameters(), &[])
+        check_update("ema.generator", self.network.parameters(), &[], false)
     }
 }
 
@@ -364,7 +352,8 @@ impl<T: Scalar> Trainer<T> {
             sum += rest.add(d, [real, fake], mixing, rows, gradients, penalised)?;
             Ok([judgement.loss, judgement.right as f64, sum])
         })?;
-        let score = StepScore::new("D", sums, 2 * rows).map_err(|error| culprit(Combined { generator: g, discriminator: d }, error))?;
+        let score = StepScore::new("D", sums, 2 * rows)
+            .map_err(|error| culprit(Combined { generator: g, discriminator: d }, error))?;
         discriminator.update("discriminator", self.rate, rules.clip_norm)?;
         Ok(score)
     }
@@ -460,28 +449,6 @@ fn set(labels: &mut Vec<usize>, parts: &[&[usize]]) {
 /// Whether D's last activation is a sigmoid, which objectives and penalties, defined on logits, leave off.
 pub(crate) fn leaves_sigmoid_off<T: Scalar>(discriminator: &Network<T>) -> bool {
     discriminator.final_activation() == Activation::Sigmoid
-}
-
-/// Refuses rows that are not finite.
-fn check_rows<T: Scalar>(latent: View<'_, T>, real: Option<View<'_, T>>) -> nn::Result<()> {
-    check_finite(latent.data(), || "a latent".to_owned())?;
-    real.map_or(Ok(()), |real| check_finite(real.data(), || "a real row".to_owned()))
-}
-
-/// The error that says why a loss is not finite: a weight, if it is that, else the one given.
-fn culprit<T: Scalar>(networks: Combined<'_, T>, error: nn::Error) -> nn::Error {
-    let check = |name, network: &Network<T>| check_update(name, network.parameters(), &[]);
-    let weights = check("generator", networks.generator);
-    weights.and_then(|()| check("discriminator", networks.discriminator)).err().unwrap_or(error)
-}
-
-impl StepScore {
-    /// From the loss of D or G, the number of rows on the right side, and the penalty.
-    fn new(whose: &str, [loss, right, penalty]: [f64; 3], rows: usize) -> nn::Result<Self> {
-        check_finite(&[loss], || format!("{whose}'s loss"))?;
-        check_finite(&[penalty], || format!("the penalty on {whose}'s gradient"))?;
-        Ok(Self { loss, accuracy: right / rows as f64, penalty })
-    }
 }
 
 /// What a shard needs for a step of D or G.

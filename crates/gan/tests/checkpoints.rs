@@ -39,7 +39,11 @@ fn refusal(bytes: &[u8]) -> String {
     let mut message = String::new();
     let memory =
         allocation_counter::measure(|| message = session.restore(bytes).unwrap_err().to_string()).bytes_max;
-    assert!(memory < 4 * bytes.len() as u64 + 10_000, "{memory} bytes for a file of {}: {message}", bytes.len());
+    assert!(
+        memory < 4 * bytes.len() as u64 + 10_000,
+        "{memory} bytes for a file of {}: {message}",
+        bytes.len()
+    );
     assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
     assert!(session.to_checkpoint().unwrap() == before, "changed by what it refused: {message}");
     assert!(!message.contains('\n'), "{message}");
@@ -96,8 +100,7 @@ fn every_flipped_byte_and_every_truncation_is_refused() {
 #[test]
 fn damage_is_named() {
     let bytes = checkpoint(&[]);
-    let damaged =
-        "checkpoint: weights: file: expected bytes of the SHA-256 in its header, found others: the file is damaged";
+    let damaged = "checkpoint: weights: file: expected bytes of the SHA-256 in its header, found others: the file is damaged";
     for length in [100, bytes.len() / 2, bytes.len() - 1] {
         assert_eq!(refusal(&bytes[..length]), damaged);
     }
@@ -139,7 +142,12 @@ fn a_checkpoint_of_another_configuration_is_refused_with_what_differs() {
 #[test]
 fn what_may_change_may_change() {
     let bytes = checkpoint(&[]);
-    let changed = ["train.epochs=9", "output.checkpoints=1", "output.stage_plots=true", "evaluate.require={ coverage = 0.5 }"];
+    let changed = [
+        "train.epochs=9",
+        "output.checkpoints=1",
+        "output.stage_plots=true",
+        "evaluate.require={ coverage = 0.5 }",
+    ];
     session(&changed).restore(&bytes).unwrap();
     // But not to before the checkpoint.
     let message = session(&["train.epochs=1"]).restore(&bytes).unwrap_err().to_string();
@@ -216,7 +224,8 @@ fn with_place(from: &str, to: &str) -> Vec<u8> {
         (name, tensor)
     });
     let tensors: Vec<_> = tensors.collect();
-    write(tensors.iter().map(|(name, tensor)| (name.clone(), tensor)), ("gan", place.replace(from, to))).unwrap()
+    write(tensors.iter().map(|(name, tensor)| (name.clone(), tensor)), ("gan", place.replace(from, to)))
+        .unwrap()
 }
 
 #[test]
@@ -227,10 +236,19 @@ fn hostile_places_are_refused() {
         ("\"step\":2", "\"step\":3", "expected at most 5 epochs, found 1 and 3 steps of 3"),
         ("\"epoch\":1,", "\"epoch\":6,", "expected at most 5 epochs, found 6 and 2 steps of 3"),
         ("\"epoch\":1,", "\"epoch\":5,", "expected at most 5 epochs, found 5 and 2 steps of 3"),
+        (
+            "\"generator_steps\":3",
+            "\"generator_steps\":18446744073709551615",
+            "expected at most 9007199254740992 steps",
+        ),
         ("\"count\":1797", "\"count\":1798", "expected the images that the data has now, found others"),
         ("\"epoch\":1,", "\"epoch\":-1,", "expected the place of a run, found invalid value"),
         ("\"epoch\":1,", "\"epoch\":1e300,", "expected the place of a run, found invalid type"),
-        ("\"epoch\":1,", "\"epoch\":1,\"epoch\":2,", "expected the place of a run, found duplicate field `epoch`"),
+        (
+            "\"epoch\":1,",
+            "\"epoch\":1,\"epoch\":2,",
+            "expected the place of a run, found duplicate field `epoch`",
+        ),
         ("\"epoch\":1,", "", "expected the place of a run, found missing field `epoch`"),
     ] {
         let found = refusal(&with_place(from, to));

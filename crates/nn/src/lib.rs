@@ -3,6 +3,7 @@
 
 mod activation;
 mod error;
+mod finite;
 pub mod gradcheck;
 mod initializers;
 mod layer;
@@ -19,15 +20,14 @@ pub mod weights;
 
 pub use activation::Activation;
 pub use error::{Error, Result};
+pub use finite::{check_finite, check_update};
 pub use initializers::Initializer;
 pub use layer::{Dual, Layer, Parameter, ParameterSpec, WHOLE_BATCH, Wanted, Workspace};
 pub use losses::Loss;
 pub use mode::Mode;
 pub use model::{Epoch, Fit, Model, Score};
 pub use network::Network;
-pub use optimizers::{
-    Adam, AdamW, Optimizer, OptimizerState, RmsProp, Sgd, check_finite, check_update, clip_norm,
-};
+pub use optimizers::{Adam, AdamW, Optimizer, OptimizerState, RmsProp, Sgd, clip_norm};
 pub use schedule::{Schedule, ScheduleShape};
 pub use shards::{Load, Shards};
 pub use tensor_ops::{Scalar, Shape, Tensor, View};

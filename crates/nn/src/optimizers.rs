@@ -11,7 +11,7 @@
 //! | RMSprop | v = rho v + (1 - rho) g^2; p -= rate g / sqrt(v + epsilon) | Hinton, 2012 |
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::{Scalar, Tensor, View, map_slice, sum, update};
+use tensor_ops::{Scalar, Tensor, View, map_slice, update};
 
 use crate::error::check_setting;
 use crate::{Error, Parameter, Result};
@@ -217,45 +217,6 @@ pub fn clip_norm<T: Scalar>(parameters: &[Parameter<T>], gradients: &mut [Tensor
     norm
 }
 
-/// Refuses numbers that are not finite. `what` names them.
-///
-/// # Errors
-/// [`Error::NotFinite`] with the first of them.
-pub fn check_finite<T: Scalar>(numbers: &[T], what: impl FnOnce() -> String) -> Result<()> {
-    // One that is not finite makes the sum so: where it is finite, none has to be looked at.
-    if sum(numbers).is_finite() {
-        return Ok(());
-    }
-    match numbers.iter().find(|x| !x.is_finite()) {
-        Some(value) => Err(Error::NotFinite { what: what(), value: value.as_f64() }),
-        None => Ok(()),
-    }
-}
-
-/// Refuses parameters that are not finite after an update by gradients. The error names the first whose gradient is finite,
-/// since the others may follow from it, else the first gradient that is not. `network` stands before the tensor's name.
-///
-/// # Errors
-/// [`Error::NotFinite`].
-pub fn check_update<T: Scalar>(
-    network: &str,
-    parameters: &[Parameter<T>],
-    gradients: &[Tensor<T>],
-) -> Result<()> {
-    if parameters.iter().all(|parameter| sum(parameter.value.data()).is_finite()) {
-        return Ok(());
-    }
-    let name = |parameter: &Parameter<T>| format!("{network}.{}", parameter.key());
-    let check = |parameter: &Parameter<T>| check_finite(parameter.value.data(), || name(parameter));
-    let pairs = parameters.iter().zip(gradients);
-    let of_gradient = |(parameter, gradient): (_, &Tensor<T>)| {
-        check_finite(gradient.data(), || format!("{}'s gradient", name(parameter)))
-    };
-    pairs.clone().filter(|&pair| of_gradient(pair).is_ok()).try_for_each(|(parameter, _)| check(parameter))?;
-    pairs.into_iter().try_for_each(of_gradient)?;
-    parameters.iter().try_for_each(check)
-}
-
 /// What an optimizer remembers from step to step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptimizerState<T> {
@@ -274,7 +235,7 @@ impl<T: Scalar> OptimizerState<T> {
         Self { step: 0, slots: parameters.iter().map(zeros).collect() }
     }
 
-    /// Takes a step with each parameter that is trainable.
+    /// Takes a step with each parameter that is trainable. Returns whether all of these are finite now.
     ///
     /// # Errors
     /// [`Error::Shape`] where a gradient does not have its parameter's shape.
@@ -283,8 +244,9 @@ impl<T: Scalar> OptimizerState<T> {
         optimizer: &Optimizer,
         parameters: &mut [Parameter<T>],
         gradients: &[Tensor<T>],
-    ) -> Result<()> {
+    ) -> Result<bool> {
         self.step += 1;
+        let mut finite = true;
         for ((parameter, gradient), slots) in parameters.iter_mut().zip(gradients).zip(&mut self.slots) {
             if !parameter.trainable {
                 continue;
@@ -297,27 +259,27 @@ impl<T: Scalar> OptimizerState<T> {
                     found: gradient.shape(),
                 });
             }
-            step(optimizer, self.step, &mut parameter.value, gradient.view(), slots)?;
+            finite &= step(optimizer, self.step, &mut parameter.value, gradient.view(), slots)?;
         }
-        Ok(())
+        Ok(finite)
     }
 }
 
-/// One step of one parameter.
+/// One step of one parameter. Returns whether it is finite now.
 fn step<T: Scalar>(
     optimizer: &Optimizer,
     number: u64,
     parameter: &mut Tensor<T>,
     gradient: View<'_, T>,
     slots: &mut [Tensor<T>],
-) -> Result<()> {
-    match (optimizer, slots) {
+) -> Result<bool> {
+    Ok(match (optimizer, slots) {
         (Optimizer::Adam(adam), [m, v]) => {
             let adam = AdamStep::new(adam, 0.0, number);
             update([parameter, m, v], gradient, |[p, m, v], g| {
                 let (m, v) = adam.moments(m, v, g);
                 [adam.apply(p, m, v), m, v]
-            })?;
+            })?
         }
         (Optimizer::Adam(adam), [m, v, largest]) => {
             let adam = AdamStep::new(adam, 0.0, number);
@@ -325,7 +287,7 @@ fn step<T: Scalar>(
                 let (m, v) = adam.moments(m, v, g);
                 let largest = largest.max(v);
                 [or_nan(adam.apply(p, m, largest), v), m, v, largest]
-            })?;
+            })?
         }
         (Optimizer::AdamW(adamw), [m, v]) => {
             let AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay } = *adamw;
@@ -334,7 +296,7 @@ fn step<T: Scalar>(
             update([parameter, m, v], gradient, |[p, m, v], g| {
                 let (m, v) = adam.moments(m, v, g);
                 [adam.apply(p - p * adam.decay, m, v), m, v]
-            })?;
+            })?
         }
         (Optimizer::Sgd(sgd), [m]) => {
             let (rate, momentum) = (T::from_f64(sgd.learning_rate), T::from_f64(sgd.momentum));
@@ -342,7 +304,7 @@ fn step<T: Scalar>(
             update([parameter, m], gradient, |[p, m], g| {
                 let m = momentum * m - rate * g;
                 [p + (ahead.0 * m - ahead.1 * g), m]
-            })?;
+            })?
         }
         (Optimizer::RmsProp(rmsprop), [v]) => {
             let (rate, rho) = (T::from_f64(rmsprop.learning_rate), T::from_f64(rmsprop.rho));
@@ -350,11 +312,10 @@ fn step<T: Scalar>(
             update([parameter, v], gradient, |[p, v], g| {
                 let v = rho * v + (T::one() - rho) * (g * g);
                 [or_nan(p - rate * g / (v + epsilon).sqrt(), v), v]
-            })?;
+            })?
         }
-        _ => {}
-    }
-    Ok(())
+        _ => true,
+    })
 }
 
 /// The numbers of a step of Adam.

@@ -14,6 +14,8 @@ use crate::{Column, Config, Error, ImageFacts, Images, Learner, Result, Source, 
 
 /// The version of checkpoints that this library writes. It reads all up to that.
 const FORMAT: u32 = 2;
+/// More steps than anyone takes, yet few enough to be counted in floating point.
+const MOST_STEPS: u64 = 1 << 53;
 /// The key of a checkpoint's metadata.
 const METADATA: &str = "gan";
 
@@ -90,7 +92,8 @@ impl<T: Scalar> Session<T> {
     /// Puts the run where a checkpoint of the same configuration left it. On an error nothing has changed.
     ///
     /// # Errors
-    /// [`Error::Network`] where the bytes are no such checkpoint; the message names the tensor.
+    /// [`Error::Network`] where the bytes are no such checkpoint, or damaged; the message names the tensor.
+    /// [`Error::Changed`] where the configuration is another, but for what may change.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
         let failed = Error::network("checkpoint");
         let file = weights::Reader::new(bytes).map_err(&failed)?;
@@ -117,6 +120,10 @@ impl<T: Scalar> Session<T> {
         if (place.epoch, place.step) > (epochs, 0) || place.step >= steps {
             let found = format!("{} and {} steps of {steps}", place.epoch, place.step);
             return Err(broken(&format!("at most {epochs} epochs"), &found));
+        }
+        let taken = place.generator_steps.max(place.discriminator_steps);
+        if taken > MOST_STEPS {
+            return Err(broken(&format!("at most {MOST_STEPS} steps"), &taken.to_string()));
         }
         let source = self.known_source(&place).map_err(|(expected, found)| broken(expected, found))?;
         let mut restored = Vec::new();
