@@ -89,9 +89,9 @@ impl<T: Scalar> Learner<T> {
             nn::clip_norm(self.network.parameters(), &mut self.gradients, most);
         }
         let optimizer = self.optimizer.at_rate(rate);
-        let updated = self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)?;
+        self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)?;
         self.network.advance(&self.gradients)?;
-        check_update(name, self.network.parameters(), &self.gradients, updated)
+        check_update(name, self.network.parameters(), &self.gradients)
     }
 }
 
@@ -109,7 +109,7 @@ impl<T: Scalar> Average<T> {
         for (own, leader) in self.network.parameters_mut().iter_mut().zip(leader.parameters()) {
             zip_in_place(&mut own.value, leader.value.view(), |own, leader| own + (leader - own) * share)?;
         }
-        check_update("ema.generator", self.network.parameters(), &[], false)
+        check_update("ema.generator", self.network.parameters(), &[])
     }
 }
 

@@ -16,10 +16,9 @@ fn session(overrides: &[&str]) -> Session<f32> {
 /// What an epoch says is not finite.
 #[track_caller]
 fn culprit(session: &mut Session<f32>) -> String {
-    match session.run_epoch().unwrap_err() {
-        Error::NotFinite { epoch: 1, what, value, .. } if !value.is_finite() => what,
-        other => panic!("{other}"),
-    }
+    let error = session.run_epoch().unwrap_err();
+    assert!(matches!(&error, Error::NotFinite { epoch: 1, value, .. } if !value.is_finite()), "{error}");
+    if let Error::NotFinite { what, .. } = error { what } else { error.to_string() }
 }
 
 fn keys(parameters: &[Parameter<f32>]) -> Vec<String> {

@@ -19,9 +19,8 @@ pub fn check_finite<T: Scalar>(numbers: &[T], what: impl FnOnce() -> String) -> 
     }
 }
 
-/// Refuses parameters that are not finite after an update by gradients. Of those that learn, `updated` says whether they
-/// are. The error names the first whose gradient is finite, since the others may follow from it, else the first gradient
-/// that is not. `network` stands before the tensor's name.
+/// Refuses parameters that are not finite after an update by gradients. The error names the first whose gradient is finite,
+/// since the others may follow from it, else the first gradient that is not. `network` stands before the tensor's name.
 ///
 /// # Errors
 /// [`Error::NotFinite`].
@@ -29,10 +28,8 @@ pub fn check_update<T: Scalar>(
     network: &str,
     parameters: &[Parameter<T>],
     gradients: &[Tensor<T>],
-    updated: bool,
 ) -> Result<()> {
-    let mut others = parameters.iter().filter(|parameter| !parameter.trainable);
-    if updated && others.all(|parameter| sum(parameter.value.data()).is_finite()) {
+    if parameters.iter().all(|parameter| sum(parameter.value.data()).is_finite()) {
         return Ok(());
     }
     let name = |parameter: &Parameter<T>| format!("{network}.{}", parameter.key());

@@ -107,9 +107,9 @@ impl<T: Scalar> Model<T> {
         if !score.loss.is_finite() {
             return Err(Error::NotFinite { what: "the loss".to_owned(), value: score.loss });
         }
-        let updated = self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)?;
+        self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)?;
         self.network.advance(&self.gradients)?;
-        check_update("network", self.network.parameters(), &self.gradients, updated)?;
+        check_update("network", self.network.parameters(), &self.gradients)?;
         Ok(score)
     }
 

@@ -235,7 +235,7 @@ impl<T: Scalar> OptimizerState<T> {
         Self { step: 0, slots: parameters.iter().map(zeros).collect() }
     }
 
-    /// Takes a step with each parameter that is trainable. Returns whether all of these are finite now.
+    /// Takes a step with each parameter that is trainable.
     ///
     /// # Errors
     /// [`Error::Shape`] where a gradient does not have its parameter's shape.
@@ -244,9 +244,8 @@ impl<T: Scalar> OptimizerState<T> {
         optimizer: &Optimizer,
         parameters: &mut [Parameter<T>],
         gradients: &[Tensor<T>],
-    ) -> Result<bool> {
+    ) -> Result<()> {
         self.step += 1;
-        let mut finite = true;
         for ((parameter, gradient), slots) in parameters.iter_mut().zip(gradients).zip(&mut self.slots) {
             if !parameter.trainable {
                 continue;
@@ -259,27 +258,27 @@ impl<T: Scalar> OptimizerState<T> {
                     found: gradient.shape(),
                 });
             }
-            finite &= step(optimizer, self.step, &mut parameter.value, gradient.view(), slots)?;
+            step(optimizer, self.step, &mut parameter.value, gradient.view(), slots)?;
         }
-        Ok(finite)
+        Ok(())
     }
 }
 
-/// One step of one parameter. Returns whether it is finite now.
+/// One step of one parameter.
 fn step<T: Scalar>(
     optimizer: &Optimizer,
     number: u64,
     parameter: &mut Tensor<T>,
     gradient: View<'_, T>,
     slots: &mut [Tensor<T>],
-) -> Result<bool> {
-    Ok(match (optimizer, slots) {
+) -> Result<()> {
+    match (optimizer, slots) {
         (Optimizer::Adam(adam), [m, v]) => {
             let adam = AdamStep::new(adam, 0.0, number);
             update([parameter, m, v], gradient, |[p, m, v], g| {
                 let (m, v) = adam.moments(m, v, g);
                 [adam.apply(p, m, v), m, v]
-            })?
+            })?;
         }
         (Optimizer::Adam(adam), [m, v, largest]) => {
             let adam = AdamStep::new(adam, 0.0, number);
@@ -287,7 +286,7 @@ fn step<T: Scalar>(
                 let (m, v) = adam.moments(m, v, g);
                 let largest = largest.max(v);
                 [or_nan(adam.apply(p, m, largest), v), m, v, largest]
-            })?
+            })?;
         }
         (Optimizer::AdamW(adamw), [m, v]) => {
             let AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay } = *adamw;
@@ -296,7 +295,7 @@ fn step<T: Scalar>(
             update([parameter, m, v], gradient, |[p, m, v], g| {
                 let (m, v) = adam.moments(m, v, g);
                 [adam.apply(p - p * adam.decay, m, v), m, v]
-            })?
+            })?;
         }
         (Optimizer::Sgd(sgd), [m]) => {
             let (rate, momentum) = (T::from_f64(sgd.learning_rate), T::from_f64(sgd.momentum));
@@ -304,7 +303,7 @@ fn step<T: Scalar>(
             update([parameter, m], gradient, |[p, m], g| {
                 let m = momentum * m - rate * g;
                 [p + (ahead.0 * m - ahead.1 * g), m]
-            })?
+            })?;
         }
         (Optimizer::RmsProp(rmsprop), [v]) => {
             let (rate, rho) = (T::from_f64(rmsprop.learning_rate), T::from_f64(rmsprop.rho));
@@ -312,10 +311,11 @@ fn step<T: Scalar>(
             update([parameter, v], gradient, |[p, v], g| {
                 let v = rho * v + (T::one() - rho) * (g * g);
                 [or_nan(p - rate * g / (v + epsilon).sqrt(), v), v]
-            })?
+            })?;
         }
-        _ => true,
-    })
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The numbers of a step of Adam.

@@ -2,8 +2,6 @@
 
 #![allow(unsafe_code, reason = "threads write parts of the same tensors")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use crate::lanes::{Kernel, Lanes, vectorised};
 use crate::parallel::{Parts, for_each_chunk, for_each_part};
 use crate::{Error, Result, Scalar, Tensor, View};
@@ -74,7 +72,6 @@ pub fn zip_in_place<T: Scalar>(
 }
 
 /// Sets element i of all `targets` to `f` of them and of `source[i]`: a step of an optimizer, with what it remembers.
-/// Returns whether all elements of the first are finite now.
 ///
 /// # Errors
 /// [`Error::Shape`] unless all have the same number of elements.
@@ -82,24 +79,21 @@ pub fn update<T: Scalar, const N: usize>(
     targets: [&mut Tensor<T>; N],
     source: View<'_, T>,
     f: impl Fn([T; N], T) -> [T; N] + Sync + Send,
-) -> Result<bool> {
+) -> Result<()> {
     let len = source.shape().len();
     for target in &targets {
         check_same_len("update", len, target.view())?;
     }
     let targets = targets.map(|target| Parts::new(target.data_mut()));
-    let finite = AtomicBool::new(true);
     for_each_part(len.div_ceil(CHUNK), len * COST, |chunk| {
         let first = chunk * CHUNK;
         let len = CHUNK.min(len - first);
         // SAFETY: chunks do not overlap.
         let targets = targets.each_ref().map(|target| unsafe { target.slice(first, len) });
         let source = &source.data()[first..][..len];
-        if !T::run(Update { targets, source, f: &f }) {
-            finite.store(false, Ordering::Relaxed);
-        }
+        T::run(Update { targets, source, f: &f });
     });
-    Ok(finite.into_inner())
+    Ok(())
 }
 
 struct Update<'a, T, F, const N: usize> {
@@ -109,16 +103,14 @@ struct Update<'a, T, F, const N: usize> {
 }
 
 impl<T: Scalar, F: Fn([T; N], T) -> [T; N], const N: usize> Kernel<T> for Update<'_, T, F, N> {
-    type Output = bool;
+    type Output = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes<T>>(self) -> bool {
+    unsafe fn run<L: Lanes<T>>(self) {
         // A block lies in local arrays while it is worked on: the compiler sees that they do not overlap.
         const BLOCK: usize = 16;
         let Self { mut targets, source, f } = self;
         let whole = source.len() / BLOCK * BLOCK;
-        // 0 times what is finite is 0, else NaN, which stays.
-        let mut zeros = [T::zero(); BLOCK];
         for first in (0..whole).step_by(BLOCK) {
             let mut block = [[T::zero(); BLOCK]; N];
             for (block, target) in block.iter_mut().zip(&targets) {
@@ -131,19 +123,16 @@ impl<T: Scalar, F: Fn([T; N], T) -> [T; N], const N: usize> Kernel<T> for Update
                     block[i] = new;
                 }
             }
-            zeros.iter_mut().zip(&block[0]).for_each(|(zero, &x)| *zero += x * T::zero());
             for (target, block) in targets.iter_mut().zip(&block) {
                 target[first..first + BLOCK].copy_from_slice(block);
             }
         }
         for i in whole..source.len() {
             let new = f(std::array::from_fn(|t| targets[t][i]), source[i]);
-            zeros[0] += new[0] * T::zero();
             for (target, new) in targets.iter_mut().zip(new) {
                 target[i] = new;
             }
         }
-        zeros.iter().all(|zero| zero.is_finite())
     }
 }
 
