@@ -137,16 +137,18 @@ impl Soak {
 
     /// A long run needs no more memory than a short one.
     fn memory(&self, steps: u64) -> Result<(), String> {
-        let epochs = format!("train.epochs={}", steps / 6);
+        // An epoch has 6 steps, a stage 200 epochs.
+        let epochs = steps.div_ceil(6);
+        let setting = format!("train.epochs={epochs}");
         let mut child =
-            self.start(&["train", "--run", "memory", "--set", &epochs, "--set", "evaluate.rows=10"])?;
+            self.start(&["train", "--run", "memory", "--set", &setting, "--set", "evaluate.rows=10"])?;
         let path = PathBuf::from(format!("/proc/{}/status", child.id()));
         let checkpoints = self.folder.join("memory").join("checkpoints");
         let at = |epochs: u64| checkpoints.join(format!("{epochs}.safetensors"));
         let mut goes_on =
             || child.try_wait().map(|status| status.is_none()).map_err(|error| error.to_string());
         // A tenth of the run, in which buffers and heap come to their size; and the end, before the pictures.
-        let (begun, end) = (at(steps / 60 / 200 * 200), at(steps / 6));
+        let (begun, end) = (at(epochs / 10 / 200 * 200), at(epochs));
         while !begun.exists() && goes_on()? {
             sleep(Duration::from_millis(1));
         }
@@ -168,8 +170,7 @@ impl Soak {
         if last > first + GROWTH {
             return Err(format!("memory: expected at most {GROWTH} KiB more than {first}, found {last}"));
         }
-        let steps = steps / 6 * 6;
-        println!("memory: {steps} steps, {first} KiB after a tenth of them, {last} KiB at the end");
+        println!("memory: {} steps, {first} KiB after a tenth of them, {last} KiB at the end", 6 * epochs);
         Ok(())
     }
 

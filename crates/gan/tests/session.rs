@@ -191,6 +191,7 @@ const EVERYTHING: &[&str] = &[
     "penalty={ r1 = 0.1, wgan_gp = 0.2, schedule = { shape = \"linear\" } }",
     "train.batch=8",
     "train.packing=2",
+    "train.discriminator_steps=2",
     "train.ema_decay=0.8",
     "train.clip_norm=0.5",
     "train.schedule={ shape = \"cosine\", warm_up = 0.3 }",
