@@ -8,6 +8,7 @@
 
 mod peers;
 mod reproduce;
+mod soak;
 mod source;
 mod tidy;
 
@@ -32,7 +33,7 @@ struct Task {
 }
 
 /// Every command. `help` prints this table, and `tidy` compares the READMEs with it.
-const TASKS: [Task; 9] = [
+const TASKS: [Task; 10] = [
     Task {
         name: "train",
         args: "[ARGS]",
@@ -68,6 +69,12 @@ const TASKS: [Task; 9] = [
         args: "[PRESETS]",
         about: "train presets with all their seeds, check what they require",
         run: reproduce,
+    },
+    Task {
+        name: "soak",
+        args: "[--quick]",
+        about: "kill, interrupt and repeat runs of the program, many times",
+        run: |args| soak::soak(&target()?, args),
     },
     Task { name: "tidy", args: "", about: "check what the compiler does not see", run: run_tidy },
     Task { name: "ci", args: "", about: "everything that must pass, cheapest first", run: ci },

@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -150,9 +149,4 @@ impl Arguments {
             }
         })
     }
-}
-
-/// The exit code of a run that was interrupted and saved.
-pub(crate) fn interrupted() -> ExitCode {
-    ExitCode::from(130)
 }

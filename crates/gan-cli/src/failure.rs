@@ -21,6 +21,11 @@ impl Failure {
         Self { code: 1, message: message.to_string() }
     }
 
+    /// What a run's folder refuses: the system did, while running, or the folder is not what it should be.
+    pub(crate) fn of_folder(error: gan::Error) -> Self {
+        if let gan::Error::Io { .. } = error { Self::running(error) } else { Self::input(error) }
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

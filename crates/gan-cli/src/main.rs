@@ -8,6 +8,7 @@ mod plot;
 mod progress;
 mod report;
 mod sample;
+mod signals;
 mod train;
 
 use std::io::Write;

@@ -2,22 +2,24 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use gan::{Config, Precision, RunDirectory, Session, Source, StageRecord, StageResult};
+use gan::{Comparison, Config, Precision, RunDirectory, Session, Source, StageRecord, StageResult};
 use tensor_ops::{Scalar, with_threads};
 
-use crate::arguments::{ResumeArguments, Running, TrainArguments, interrupted};
+use crate::arguments::{ResumeArguments, Running, TrainArguments};
 use crate::failure::Failure;
 use crate::gallery::save_stage;
 use crate::pictures::{endings, paths, save_main, write_all};
 use crate::progress::{Progress, spoken};
 use crate::sample::csv;
+use crate::signals::Signals;
 use crate::{print, tell};
 
-/// Set by the first Ctrl-C: save and leave. The second one leaves at once.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// How often it is looked for a signal while something takes long.
+const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn train(arguments: &TrainArguments) -> Result<ExitCode, Failure> {
     let (name, config) = configuration(arguments)?;
@@ -52,15 +54,19 @@ fn start<T: Scalar>(arguments: &TrainArguments, name: &str, config: Config) -> R
         return print(&description(&session));
     }
     let path = arguments.run.clone().unwrap_or_else(|| free_folder(name));
-    let run = RunDirectory::create(&path, session.config()).map_err(|error| match error {
-        gan::Error::File { .. } => Failure::input(error),
-        _ => Failure::running(error),
-    })?;
+    let signals = listen()?;
+    let first = session.to_checkpoint().map_err(Failure::running)?;
+    let run = RunDirectory::create(&path, session.config(), &first).map_err(Failure::of_folder)?;
     if !arguments.running.quiet {
         tell(&format!("{name}: seed {}, into {}", session.config().train.seed, path.display()));
         tell_note(session.source());
     }
-    Journey { session, run, seconds: 0.0, train_seconds: 0.0 }.run(&arguments.running)
+    Journey { session, run, signals, begun: Instant::now(), earlier: 0.0, train_seconds: 0.0 }
+        .run(&arguments.running)
+}
+
+fn listen() -> Result<Signals, Failure> {
+    Signals::listen().map_err(|error| Failure::running(format!("cannot listen for Ctrl-C: {error}")))
 }
 
 /// Says what a person should know about the data.
@@ -102,7 +108,8 @@ fn description<T: Scalar>(session: &Session<T>) -> String {
 }
 
 pub(crate) fn resume(arguments: &ResumeArguments) -> Result<ExitCode, Failure> {
-    let (run, config) = RunDirectory::open(&arguments.run).map_err(Failure::input)?;
+    let (mut run, config) = RunDirectory::open(&arguments.run).map_err(Failure::input)?;
+    run.claim().map_err(Failure::of_folder)?;
     match config.train.precision {
         Precision::F32 => continue_run::<f32>(run, config, &arguments.running),
         Precision::F64 => continue_run::<f64>(run, config, &arguments.running),
@@ -115,16 +122,29 @@ fn continue_run<T: Scalar>(
     running: &Running,
 ) -> Result<ExitCode, Failure> {
     let session = open_session::<T>(&run, config)?;
-    if session.is_done() {
+    let due = session.stage_is_due();
+    if session.is_done() && !due {
         tell(&format!("{}: all {} epochs are done", run.path().display(), session.epoch()));
         return Ok(ExitCode::SUCCESS);
     }
-    let records = run.rewind_records(session.epoch()).map_err(Failure::running)?;
-    let (seconds, train_seconds) = records.last().map_or((0.0, 0.0), |r| (r.seconds, r.train_seconds));
+    let signals = listen()?;
+    // A stage whose end the checkpoint does not know yet is recorded anew.
+    let recorded = session.epoch() - u64::from(due);
+    let records = run.rewind_records(recorded).map_err(Failure::running)?;
+    let (earlier, train_seconds) = records.last().map_or((0.0, 0.0), |r| (r.seconds, r.train_seconds));
     if !running.quiet {
-        tell(&format!("{}: going on after epoch {}", run.path().display(), session.epoch()));
+        tell(&format!("{}: going on after {}", run.path().display(), place(&session)));
     }
-    Journey { session, run, seconds, train_seconds }.run(running)
+    Journey { session, run, signals, begun: Instant::now(), earlier, train_seconds }.run(running)
+}
+
+/// How far a run is, in words.
+fn place<T: Scalar>(session: &Session<T>) -> String {
+    match (session.epoch(), session.step()) {
+        (epoch, 0) => format!("epoch {epoch}"),
+        (epoch, 1) => format!("epoch {epoch} and 1 step"),
+        (epoch, steps) => format!("epoch {epoch} and {steps} steps"),
+    }
 }
 
 /// A run's session where its newest checkpoint left it.
@@ -139,16 +159,24 @@ pub(crate) fn open_sampler<T: Scalar>(run: &RunDirectory, config: Config) -> Res
 
 fn restored<T: Scalar>(run: &RunDirectory, mut session: Session<T>) -> Result<Session<T>, Failure> {
     let (path, bytes) = run.newest_checkpoint().map_err(Failure::input)?;
-    let failed = |error| Failure::input(format!("{}: {error}", path.display()));
-    session.restore(&bytes).map_err(failed)?;
-    Ok(session)
+    let Err(error) = session.restore(&bytes) else { return Ok(session) };
+    let older = run.checkpoint_epochs().unwrap_or_default().into_iter().map(|epoch| run.checkpoint(epoch));
+    let is_sound = |path: &PathBuf| std::fs::read(path).is_ok_and(|bytes| session.restore(&bytes).is_ok());
+    let advice = older.filter(|older| *older != path).find(is_sound).map_or_else(String::new, |sound| {
+        format!("; {} is sound: to go on from there, move the broken file away", sound.display())
+    });
+    Err(Failure::input(format!("{}: {error}{advice}", path.display())))
 }
 
 /// Gives evaluations of labelled images their classifier: the one in the run's folder, or a new one, which is put there.
 pub(crate) fn prepare_classifier<T: Scalar>(run: &RunDirectory, session: &mut Session<T>) -> gan::Result<()> {
     let path = run.path().join("classifier.safetensors");
     let known = std::fs::read(&path).ok();
-    match session.prepare_classifier(known.as_deref())? {
+    let broken = |error| {
+        let message = format!("{error}; without this file a new classifier is trained");
+        gan::Error::File { path: path.clone(), message }
+    };
+    match session.prepare_classifier(known.as_deref()).map_err(broken)? {
         Some(weights) => gan::write_atomically(&path, &weights),
         None => Ok(()),
     }
@@ -158,79 +186,102 @@ pub(crate) fn prepare_classifier<T: Scalar>(run: &RunDirectory, session: &mut Se
 struct Journey<T> {
     session: Session<T>,
     run: RunDirectory,
-    seconds: f64,
+    signals: Signals,
+    begun: Instant,
+    /// Seconds before it was begun, when the run is resumed.
+    earlier: f64,
     train_seconds: f64,
 }
 
 impl<T: Scalar> Journey<T> {
     fn run(mut self, running: &Running) -> Result<ExitCode, Failure> {
-        ctrlc::set_handler(|| {
-            if INTERRUPTED.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
-            }
-        })
-        .map_err(|error| Failure::running(format!("cannot listen for Ctrl-C: {error}")))?;
         let progress = Progress::new(running.quiet, self.session.config().train.epochs, self.session.epoch());
         let outcome = with_threads(running.threads, || self.train(&progress)).map_err(Failure::input)?;
         progress.finish();
         let code = outcome.map_err(Failure::running)?;
         if !running.quiet {
-            tell(&self.farewell());
+            tell(&self.farewell(code));
         }
-        Ok(code)
+        Ok(code.map_or(ExitCode::SUCCESS, ExitCode::from))
     }
 
-    fn train(&mut self, progress: &Progress) -> gan::Result<ExitCode> {
-        prepare_classifier(&self.run, &mut self.session)?;
-        let stages = self.session.config().stages();
-        let begun = Instant::now();
-        let earlier = self.seconds;
-        let mut trained_from = Instant::now();
+    /// Trains to the end, or until a signal comes, whose exit code it returns.
+    fn train(&mut self, progress: &Progress) -> gan::Result<Option<u8>> {
+        self.long(progress, prepare_classifier)?;
         let mut last = None;
-        while !self.session.is_done() {
-            if INTERRUPTED.load(Ordering::SeqCst) {
+        let mut trained_from = Instant::now();
+        while !self.session.is_done() || self.session.stage_is_due() {
+            if let Some(code) = self.signals.asked() {
                 self.save()?;
-                return Ok(interrupted());
+                return Ok(Some(code));
             }
-            self.session.run_epoch()?;
-            progress.epoch(self.session.epoch());
             if self.session.stage_is_due() {
-                self.train_seconds += trained_from.elapsed().as_secs_f64();
-                let result = self.session.finish_stage()?;
-                self.seconds = earlier + begun.elapsed().as_secs_f64();
-                let record = StageRecord::new(&result, self.seconds, self.train_seconds);
-                self.keep_stage(&result, &record)?;
-                progress.stage(&result, &record, stages);
-                last = Some(result.comparison);
+                last = Some(self.finish_stage(progress, trained_from.elapsed())?);
                 trained_from = Instant::now();
+                continue;
+            }
+            self.session.run_step()?;
+            if self.session.step() == 0 {
+                progress.epoch(self.session.epoch());
             }
         }
         if let Some(result) = last {
-            write_all(&self.run, &self.session, &result, &self.run.records()?)?;
+            let records = self.run.records()?;
+            self.long(progress, |run, session| write_all(run, session, &result, &records))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(None)
     }
 
-    /// Writes what a stage leaves behind; the checkpoint last, so that it vouches for the rest.
-    fn keep_stage(&self, result: &StageResult, record: &StageRecord) -> gan::Result<()> {
-        let output = &self.session.config().output;
-        let stage = format!("stage-{:04}", result.stage);
-        if output.stage_plots {
-            let paths = paths(&self.run, &stage, endings(self.session.source()))?;
-            save_main(&paths, &self.session, &result.comparison)?;
-        }
-        if let Source::Images(images) = self.session.source()
-            && output.stage_samples
-        {
-            let path = self.run.file_in("samples", &format!("{stage}.png"))?;
-            save_stage(&path, &self.session, images)?;
-        } else if output.stage_samples {
-            let path = self.run.file_in("samples", &format!("{stage}.csv"))?;
-            let header = self.session.source().header();
-            gan::write_atomically(&path, &csv(header, &result.comparison.generated))?;
-        }
-        self.run.append_record(record)?;
-        self.save()
+    /// Measures what a stage gave, after so much training since the last one, and writes it. The checkpoint comes last:
+    /// it vouches for the rest.
+    fn finish_stage(&mut self, progress: &Progress, trained: Duration) -> gan::Result<Comparison> {
+        self.train_seconds += trained.as_secs_f64();
+        let result = self.long(progress, |run, session| {
+            let result = session.finish_stage()?;
+            save_pictures(run, session, &result)?;
+            Ok(result)
+        })?;
+        let record = StageRecord::new(&result, self.seconds(), self.train_seconds);
+        self.run.append_record(&record)?;
+        self.save()?;
+        progress.stage(&result, &record, self.session.config().stages());
+        Ok(result.comparison)
+    }
+
+    /// Does something that may take long. A signal does not wait for its end: what there was before is saved, and the
+    /// program leaves.
+    fn long<R>(
+        &mut self,
+        progress: &Progress,
+        work: impl FnOnce(&RunDirectory, &mut Session<T>) -> gan::Result<R>,
+    ) -> gan::Result<R> {
+        let (before, epoch) = (self.session.to_checkpoint()?, self.session.epoch());
+        let place = place(&self.session);
+        let keep = self.session.config().output.checkpoints;
+        let (run, signals, session) = (&self.run, &self.signals, &mut self.session);
+        let (working, done) = channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                    let Some(code) = signals.asked() else { continue };
+                    progress.finish();
+                    if let Err(error) = run.save_checkpoint(epoch, &before, keep) {
+                        tell(&Failure::running(error).to_string());
+                        std::process::exit(1);
+                    }
+                    progress.say(&interrupted(run, &place));
+                    std::process::exit(code.into());
+                }
+            });
+            let result = work(run, session);
+            drop(working);
+            result
+        })
+    }
+
+    /// Seconds since the run began.
+    fn seconds(&self) -> f64 {
+        self.earlier + self.begun.elapsed().as_secs_f64()
     }
 
     fn save(&self) -> gan::Result<()> {
@@ -238,18 +289,43 @@ impl<T: Scalar> Journey<T> {
         self.run.save_checkpoint(self.session.epoch(), &self.session.to_checkpoint()?, keep)
     }
 
-    fn farewell(&self) -> String {
+    fn farewell(&self, code: Option<u8>) -> String {
+        if code.is_some() {
+            return interrupted(&self.run, &place(&self.session));
+        }
         let run = self.run.path().display();
         let ending = if let Source::Images(_) = self.session.source() { "png" } else { "csv" };
-        let time = spoken(Duration::from_secs_f64(self.seconds));
-        if self.session.is_done() {
-            format!(
-                "done in {time}; pictures: {run}/plots\n\
-                 draw samples: gan sample {run} --count 100 --out samples.{ending}"
-            )
-        } else {
-            let epoch = self.session.epoch();
-            format!("interrupted after epoch {epoch}, saved; go on: gan resume {run}")
-        }
+        let time = spoken(Duration::from_secs_f64(self.seconds()));
+        format!(
+            "done in {time}; pictures: {run}/plots\n\
+             draw samples: gan sample {run} --count 100 --out samples.{ending}"
+        )
     }
+}
+
+fn interrupted(run: &RunDirectory, place: &str) -> String {
+    format!("interrupted after {place}, saved; go on: gan resume {}", run.path().display())
+}
+
+/// Writes the pictures and samples of a stage, where the configuration asks for them.
+fn save_pictures<T: Scalar>(
+    run: &RunDirectory,
+    session: &Session<T>,
+    result: &StageResult,
+) -> gan::Result<()> {
+    let output = &session.config().output;
+    let stage = format!("stage-{:04}", result.stage);
+    if output.stage_plots {
+        let paths = paths(run, &stage, endings(session.source()))?;
+        save_main(&paths, session, &result.comparison)?;
+    }
+    if !output.stage_samples {
+        return Ok(());
+    }
+    if let Source::Images(images) = session.source() {
+        let path = run.file_in("samples", &format!("{stage}.png"))?;
+        return save_stage(&path, session, images);
+    }
+    let path = run.file_in("samples", &format!("{stage}.csv"))?;
+    gan::write_atomically(&path, &csv(session.source().header(), &result.comparison.generated))
 }

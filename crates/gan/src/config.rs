@@ -283,6 +283,42 @@ impl Config {
         Ok(())
     }
 
+    /// What makes a run the run that it is: all but what may change between its parts.
+    pub(crate) fn identity(&self) -> Self {
+        let mut same = self.clone();
+        same.train.epochs = TrainConfig::default().epochs;
+        same.evaluate.require.clear();
+        same.output = OutputConfig::default();
+        same
+    }
+
+    /// Refuses to go on with a run that another configuration began, but for what may change.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] with all settings that differ.
+    pub(crate) fn check_same(&self, begun: &Self) -> Result<()> {
+        let [begun, now] = [begun, self].map(|config| {
+            let mut settings = Vec::new();
+            if let Ok(table) = Value::try_from(config.identity()) {
+                flatten("", &table, &mut settings);
+            }
+            settings
+        });
+        let found_in = |settings: &[(String, String)], key: &str| {
+            let found = settings.iter().find(|(known, _)| known == key);
+            found.map_or_else(|| "none".to_owned(), |(_, value)| value.clone())
+        };
+        let missing = now.iter().filter(|(key, _)| begun.iter().all(|(known, _)| known != key));
+        let differences: Vec<String> = begun
+            .iter()
+            .chain(missing)
+            .map(|(key, _)| (key, found_in(&begun, key), found_in(&now, key)))
+            .filter(|(_, begun, now)| begun != now)
+            .map(|(key, begun, now)| format!("{key}: expected {begun}, found {now}"))
+            .collect();
+        if differences.is_empty() { Ok(()) } else { Err(Error::Changed { differences }) }
+    }
+
     /// How steps are taken.
     #[must_use]
     pub fn rules(&self) -> Rules {
@@ -343,6 +379,19 @@ fn numbered_layers<'de, D: Deserializer<'de>>(list: D) -> std::result::Result<Ve
 
 fn shape_of(place: &'static str, config: &NetworkConfig) -> Result<Shape> {
     Shape::new(&config.input).map_err(|error| Error::network(place)(error.into()))
+}
+
+/// The settings in a value, each by its path.
+fn flatten(path: &str, value: &Value, settings: &mut Vec<(String, String)>) {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        Value::Table(table) => table.iter().for_each(|(key, value)| flatten(&below(key), value, settings)),
+        Value::Array(list) if list.iter().any(Value::is_table) => {
+            let places = list.iter().enumerate();
+            places.for_each(|(place, value)| flatten(&below(&place.to_string()), value, settings));
+        }
+        _ => settings.push((path.to_owned(), value.to_string())),
+    }
 }
 
 /// Sets `key.path=value` in a table. The value is read as TOML, or, where that fails, as a string.

@@ -35,6 +35,15 @@ pub enum Error {
         /// The value that it has.
         found: String,
     },
+    /// A run was begun by another configuration.
+    #[error(
+        "the run's configuration has changed: {}; only train.epochs, evaluate.require and [output] may",
+        differences.join("; ")
+    )]
+    Changed {
+        /// The settings that differ: what the run was begun with, and what was found.
+        differences: Vec<String>,
+    },
     /// Training produced a number that is NaN or infinite.
     #[error(
         "epoch {epoch}, {step}: {what} is {value}: expected a finite number; a lower learning rate may help"
@@ -45,7 +54,7 @@ pub enum Error {
         /// Which step of the epoch.
         step: String,
         /// What the number is.
-        what: &'static str,
+        what: String,
         /// The number.
         value: f64,
     },

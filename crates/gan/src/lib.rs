@@ -27,10 +27,12 @@ mod config;
 mod data;
 mod error;
 pub mod evaluate;
+mod files;
 mod objective;
 mod penalty;
 mod rules;
 mod run;
+mod score;
 mod session;
 mod trainer;
 
@@ -45,9 +47,11 @@ pub use data::{
 };
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Kind, Measure};
+pub use files::write_atomically;
 pub use objective::{Judgement, Objective};
 pub use penalty::Penalty;
 pub use rules::Rules;
-pub use run::{RunDirectory, StageRecord, figures, write_atomically};
+pub use run::{RunDirectory, StageRecord, figures};
+pub use score::StepScore;
 pub use session::{Comparison, Session, StageResult};
-pub use trainer::{Average, Combined, Learner, StepScore, Trainer};
+pub use trainer::{Average, Combined, Learner, Trainer};

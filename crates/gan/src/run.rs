@@ -6,15 +6,21 @@
 //! | `metrics.jsonl` | a JSON object for each stage: a [`StageRecord`] |
 //! | `checkpoints/EPOCH.safetensors` | the newest few checkpoints |
 //! | `plots/`, `samples/` | pictures and samples |
+//! | `.lock` | held by the process that trains |
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::files::{append, beside, lock, make_folder, remove, remove_strays, rename, write_atomically};
 use crate::{Config, Error, Evaluation, Kind, Measure, Result, StageResult};
+
+/// The folder of the checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
+/// The file that a process that trains holds.
+const LOCK: &str = ".lock";
 
 /// A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,26 +85,80 @@ pub fn figures(evaluation: &Evaluation) -> Map<String, Value> {
 }
 
 /// The folder of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    /// Held by the one process that may write.
+    lock: Option<File>,
 }
 
 impl RunDirectory {
-    /// Makes the folder of a new run, with its configuration.
+    /// Makes the folder of a new run, with its configuration and its first checkpoint, that of epoch 0. It appears whole, or
+    /// not at all, and belongs to this process as after [`RunDirectory::claim`].
     ///
     /// # Errors
     /// [`Error::File`] where something is there already, [`Error::Io`] where it cannot be made.
-    pub fn create(path: &Path, config: &Config) -> Result<Self> {
+    pub fn create(path: &Path, config: &Config, checkpoint: &[u8]) -> Result<Self> {
         if fs::symlink_metadata(path).is_ok() {
             let message = "expected a folder that does not exist yet, found one; go on with `gan resume`, or name another with --run";
             return Err(Error::file(path, message));
         }
-        let run = Self { path: path.to_owned() };
-        let text = config.to_toml()?;
-        fs::create_dir_all(run.checkpoints()).map_err(Error::io(path, "make the run's folder"))?;
-        write_atomically(&run.path.join("config.toml"), text.as_bytes())?;
+        let mut run = Self { path: beside(path, ""), lock: None };
+        let made = run.fill(config, checkpoint).and_then(|()| rename(&run.path, path));
+        if made.is_err() {
+            run.remove();
+        }
+        // A name that no one asked for would puzzle.
+        made.map_err(|error| match error {
+            Error::Io { action, source, .. } => Error::Io { path: path.to_owned(), action, source },
+            other => other,
+        })?;
+        run.path = path.to_owned();
         Ok(run)
+    }
+
+    /// What a new run has.
+    fn fill(&mut self, config: &Config, checkpoint: &[u8]) -> Result<()> {
+        let text = config.to_toml()?;
+        make_folder(&self.checkpoints())?;
+        self.claim()?;
+        write_atomically(&self.path.join("config.toml"), text.as_bytes())?;
+        write_atomically(&self.checkpoint(0), checkpoint)
+    }
+
+    /// Takes back what [`RunDirectory::fill`] has made, as far as it got, and nothing else.
+    fn remove(&self) {
+        let files = [self.path.join("config.toml"), self.checkpoint(0), self.path.join(LOCK)];
+        for file in files.iter().filter(|_| self.lock.is_some()) {
+            let _ = fs::remove_file(file);
+        }
+        for folder in [self.checkpoints(), self.path.clone()] {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    /// Lets this process write here, and no other, until the value is dropped or the process ends. Then deletes what a
+    /// process that was killed left half written.
+    ///
+    /// # Errors
+    /// [`Error::File`] where another process trains here, and for a link in the folder, which might lead out of it;
+    /// [`Error::Io`] where nothing can be written.
+    pub fn claim(&mut self) -> Result<()> {
+        for folder in [&self.path, &self.checkpoints()] {
+            let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
+            for entry in entries.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                    return Err(Error::file(&entry.path(), "expected a file or folder, found a link"));
+                }
+            }
+        }
+        let Some(lock) = lock(&self.path.join(LOCK))? else {
+            let message = "expected a run that no process is training, found one that trains it";
+            return Err(Error::file(&self.path, message));
+        };
+        self.lock = Some(lock);
+        let folders = ["", CHECKPOINTS, "plots", "samples"];
+        folders.iter().try_for_each(|folder| remove_strays(&self.path.join(folder)))
     }
 
     /// Opens the folder of a run that was started before.
@@ -111,7 +171,7 @@ impl RunDirectory {
             Error::file(path, format!("expected the folder of a run, found no config.toml: {error}"))
         })?;
         let config = Config::parse(&text, &[]).map_err(|error| Error::file(&file, error.to_string()))?;
-        Ok((Self { path: path.to_owned() }, config))
+        Ok((Self { path: path.to_owned(), lock: None }, config))
     }
 
     /// The folder.
@@ -121,7 +181,7 @@ impl RunDirectory {
     }
 
     fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(CHECKPOINTS)
     }
 
     fn metrics(&self) -> PathBuf {
@@ -134,7 +194,7 @@ impl RunDirectory {
     /// [`Error::Io`] where it cannot be made.
     pub fn file_in(&self, folder: &str, name: &str) -> Result<PathBuf> {
         let folder = self.path.join(folder);
-        fs::create_dir_all(&folder).map_err(Error::io(&folder, "make the folder"))?;
+        make_folder(&folder)?;
         Ok(folder.join(name))
     }
 
@@ -147,6 +207,8 @@ impl RunDirectory {
         let entries = fs::read_dir(&folder).map_err(Error::io(&folder, "read the folder"))?;
         let epoch = |entry: fs::DirEntry| {
             let path = entry.path();
+            // A link may lead anywhere.
+            entry.file_type().ok().filter(|kind| kind.is_file())?;
             let is_checkpoint = path.extension().is_some_and(|ending| ending == "safetensors");
             path.file_stem().filter(|_| is_checkpoint)?.to_str()?.parse::<u64>().ok()
         };
@@ -192,8 +254,7 @@ impl RunDirectory {
     pub fn save_checkpoint(&self, epoch: u64, bytes: &[u8], keep: usize) -> Result<()> {
         write_atomically(&self.checkpoint(epoch), bytes)?;
         for old in self.checkpoint_epochs()?.into_iter().skip(keep.max(1)) {
-            let path = self.checkpoint(old);
-            fs::remove_file(&path).map_err(Error::io(&path, "delete the old checkpoint"))?;
+            remove(&self.checkpoint(old))?;
         }
         Ok(())
     }
@@ -203,10 +264,8 @@ impl RunDirectory {
     /// # Errors
     /// [`Error::Io`] where it cannot be written.
     pub fn append_record(&self, record: &StageRecord) -> Result<()> {
-        let path = self.metrics();
         let line = serde_json::to_string(record).unwrap_or_default() + "\n";
-        let file = File::options().create(true).append(true).open(&path);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(Error::io(&path, "write"))
+        append(&self.metrics(), line.as_bytes())
     }
 
     /// The lines of `metrics.jsonl`. A last line that was cut off is left out.
@@ -241,26 +300,99 @@ impl RunDirectory {
     }
 }
 
-/// Writes a file so that at every moment either the old one or the whole new one is there: beside it, synced,
-/// renamed, the folder synced.
-///
-/// # Errors
-/// [`Error::Io`]; what was there before is then still there.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.tmp"));
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        match path.parent() {
-            Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-            _ => Ok(()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Session;
+    use crate::files::failing;
+
+    /// Trains as the program does: a checkpoint last in each stage. Goes on where the folder left it.
+    fn train(folder: &Path, config: &Config) -> Result<()> {
+        let mut session = Session::<f32>::new(config.clone())?;
+        let run = if folder.exists() {
+            let (mut run, _) = RunDirectory::open(folder)?;
+            run.claim()?;
+            session.restore(&run.newest_checkpoint()?.1)?;
+            run.rewind_records(session.epoch())?;
+            run
+        } else {
+            RunDirectory::create(folder, config, &session.to_checkpoint()?)?
+        };
+        while !session.is_done() {
+            session.run_epoch()?;
+            if session.stage_is_due() {
+                let result = session.finish_stage()?;
+                let sample = run.file_in("samples", &format!("{}.csv", result.stage))?;
+                write_atomically(&sample, b"1\n2\n")?;
+                run.append_record(&StageRecord::new(&result, 0.0, 0.0))?;
+                run.save_checkpoint(session.epoch(), &session.to_checkpoint()?, 2)?;
+            }
         }
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&beside);
-        Error::io(path, "write the file")(error)
-    })
+        Ok(())
+    }
+
+    /// The files of a folder and those below it, with what is in them.
+    fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match fs::read(entry.path()) {
+                Ok(bytes) => found.push((entry.path(), bytes)),
+                Err(_) => found.extend(contents(&entry.path())),
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Of all calls that change the disk each fails once, as on a full disk; the run then says so, and goes on from what it
+    /// has as if nothing had happened.
+    #[test]
+    fn whichever_write_fails_the_run_goes_on_to_the_same_end() {
+        let settings = ["train.epochs=5", "train.stage=1", "evaluate.rows=2"].map(str::to_owned);
+        let config = Config::parse(crate::preset("notebook").unwrap(), &settings).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        train(&folder.join("whole"), &config).unwrap();
+        let whole = contents(&folder.join("whole"));
+        let mut failed = 0;
+        for calls in 0.. {
+            let run = folder.join(format!("run-{calls}"));
+            failing::after(calls);
+            match train(&run, &config) {
+                Ok(()) if failing::is_due() => break,
+                // Deleting what is half written may fail without harm.
+                Ok(()) => {}
+                Err(error) => {
+                    assert!(!failing::is_due(), "call {calls}: {error}");
+                    let message = error.to_string();
+                    let place = format!("{}", run.display());
+                    assert!(message.starts_with(&place) && message.contains(": cannot "), "{message}");
+                    assert!(!message.contains('\n'), "{message}");
+                    failed += 1;
+                    if let Ok((begun, _)) = RunDirectory::open(&run) {
+                        let (_, bytes) = begun.newest_checkpoint().unwrap();
+                        Session::<f32>::new(config.clone()).unwrap().restore(&bytes).unwrap();
+                    } else {
+                        assert_eq!(
+                            fs::read_dir(folder).unwrap().count(),
+                            calls + 1,
+                            "call {calls}: {message}"
+                        );
+                    }
+                }
+            }
+            failing::after(usize::MAX);
+            if failed > 0 && !run.join("checkpoints/5.safetensors").exists() {
+                train(&run, &config).unwrap();
+            }
+            let mut found: Vec<_> = contents(&run)
+                .into_iter()
+                .map(|(path, bytes)| (folder.join("whole").join(path.strip_prefix(&run).unwrap()), bytes))
+                .collect();
+            // The last checkpoint but two may be left.
+            found.retain(|(path, _)| !path.ends_with("checkpoints/3.safetensors"));
+            assert!(found == whole, "call {calls}");
+        }
+        assert!(failed > 60, "{failed}");
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use nn::{Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace};
+use nn::{Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace, check_update};
 use rand::Rng;
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
 use crate::augment::{self, Change, Changed};
 use crate::penalty::{PenaltyPass, Punished};
-use crate::{Error, Penalty, Result, Rules};
+use crate::score::{check_rows, culprit};
+use crate::{Error, Penalty, Result, Rules, StepScore};
 
 /// GD: G followed by a frozen D, which may see several of G's rows as one. A view that borrows both and owns nothing.
 #[derive(Debug, Clone, Copy)]
@@ -64,17 +65,6 @@ impl<T: Scalar> Combined<'_, T> {
     }
 }
 
-/// What a step saw before it changed anything.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepScore {
-    /// The mean loss over the batch.
-    pub loss: f64,
-    /// The share of rows that D, or in a step of G its opponent, gets right, from 0 to 1.
-    pub accuracy: f64,
-    /// The penalty on D's gradient, which is not part of the loss.
-    pub penalty: f64,
-}
-
 /// A network that learns: with its gradients, and an optimizer with moments of its own.
 #[derive(Debug)]
 pub struct Learner<T> {
@@ -93,13 +83,15 @@ impl<T: Scalar> Learner<T> {
         Self { gradients: network.gradients(), network, optimizer, state }
     }
 
-    fn update(&mut self, rate: f64, clip_norm: Option<f64>) -> nn::Result<()> {
+    /// Takes a step. `name` is the network's.
+    fn update(&mut self, name: &str, rate: f64, clip_norm: Option<f64>) -> nn::Result<()> {
         if let Some(most) = clip_norm {
             nn::clip_norm(self.network.parameters(), &mut self.gradients, most);
         }
         let optimizer = self.optimizer.at_rate(rate);
         self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)?;
-        self.network.advance(&self.gradients)
+        self.network.advance(&self.gradients)?;
+        check_update(name, self.network.parameters(), &self.gradients)
     }
 }
 
@@ -117,7 +109,7 @@ impl<T: Scalar> Average<T> {
         for (own, leader) in self.network.parameters_mut().iter_mut().zip(leader.parameters()) {
             zip_in_place(&mut own.value, leader.value.view(), |own, leader| own + (leader - own) * share)?;
         }
-        Ok(())
+        check_update("ema.generator", self.network.parameters(), &[])
     }
 }
 
@@ -295,8 +287,8 @@ impl<T: Scalar> Trainer<T> {
     /// `real [batch, ..G's output]`, `latent [batch, ..G's input]`, `mixing [batch / packing]`.
     ///
     /// # Errors
-    /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before D is changed;
-    /// [`nn::Error::NoTangents`] for a penalty on a D with a layer that has none.
+    /// Where shapes do not fit; [`nn::Error::NotFinite`] for rows or a loss with a NaN or infinity, before D is changed, and
+    /// for a gradient or a weight, when it has changed; [`nn::Error::NoTangents`] for a penalty on a D with a layer that has none.
     pub fn discriminator_step(
         &mut self,
         real: View<'_, T>,
@@ -308,6 +300,7 @@ impl<T: Scalar> Trainer<T> {
         let (g, d) = (&generator.network, &discriminator.network);
         let Rules { objective, penalty, packing, .. } = *rules;
         let load = rules.load(g, d);
+        check_rows(latent, Some(real))?;
         let rows = rules.rows_of("discriminator step", latent, load)?;
         let real = rules.packed("discriminator step", real, d, rows)?;
         let changes = rules.changes("discriminator step", changes, rows)?;
@@ -359,8 +352,9 @@ impl<T: Scalar> Trainer<T> {
             sum += rest.add(d, [real, fake], mixing, rows, gradients, penalised)?;
             Ok([judgement.loss, judgement.right as f64, sum])
         })?;
-        let score = StepScore::new(sums, 2 * rows)?;
-        discriminator.update(self.rate, rules.clip_norm)?;
+        let score = StepScore::new("D", sums, 2 * rows)
+            .map_err(|error| culprit(Combined { generator: g, discriminator: d }, error))?;
+        discriminator.update("discriminator", self.rate, rules.clip_norm)?;
         Ok(score)
     }
 
@@ -370,7 +364,7 @@ impl<T: Scalar> Trainer<T> {
     /// `latent [batch, ..G's input]`, and, where [`Objective::is_relative`](crate::Objective::is_relative), `real [batch, ..G's output]`.
     ///
     /// # Errors
-    /// Where shapes do not fit; [`nn::Error::NotFinite`] for a loss that is NaN or infinite, before G is changed.
+    /// As [`Trainer::discriminator_step`].
     pub fn generator_step(
         &mut self,
         latent: View<'_, T>,
@@ -382,6 +376,7 @@ impl<T: Scalar> Trainer<T> {
         let d = combined.discriminator;
         let Rules { objective, packing, .. } = *rules;
         let load = rules.load(combined.generator, d);
+        check_rows(latent, real)?;
         let rows = rules.rows_of("generator step", latent, load)?;
         let real = match (real, objective.is_relative()) {
             (Some(real), true) => Some(rules.packed("generator step", real, d, rows)?),
@@ -433,8 +428,8 @@ impl<T: Scalar> Trainer<T> {
             }
             Ok([judgement.loss, judgement.right as f64, 0.0])
         })?;
-        let score = StepScore::new(sums, rows)?;
-        generator.update(self.rate, rules.clip_norm)?;
+        let score = StepScore::new("G", sums, rows).map_err(|error| culprit(combined, error))?;
+        generator.update("generator", self.rate, rules.clip_norm)?;
         average.as_mut().map_or(Ok(()), |average| average.follow(&generator.network))?;
         Ok(score)
     }
@@ -454,18 +449,6 @@ fn set(labels: &mut Vec<usize>, parts: &[&[usize]]) {
 /// Whether D's last activation is a sigmoid, which objectives and penalties, defined on logits, leave off.
 pub(crate) fn leaves_sigmoid_off<T: Scalar>(discriminator: &Network<T>) -> bool {
     discriminator.final_activation() == Activation::Sigmoid
-}
-
-impl StepScore {
-    /// From the loss, the number of rows on the right side, and the penalty.
-    fn new([loss, right, penalty]: [f64; 3], rows: usize) -> nn::Result<Self> {
-        for (what, value) in [("the loss", loss), ("the penalty", penalty)] {
-            if !value.is_finite() {
-                return Err(nn::Error::NotFinite { what: what.to_owned(), value });
-            }
-        }
-        Ok(Self { loss, accuracy: right / rows as f64, penalty })
-    }
 }
 
 /// What a shard needs for a step of D or G.

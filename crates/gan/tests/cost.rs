@@ -137,3 +137,23 @@ fn two_hundred_steps_have_the_same_bits_on_any_number_of_threads() {
         }
     }
 }
+
+/// A stage leaves nothing behind in memory: a long run needs no more of it than a short one.
+#[test]
+fn stages_and_checkpoints_keep_no_memory() {
+    let settings = ["train.stage=5", "evaluate.rows=10"];
+    let mut session = session::<f32>(2, &settings);
+    let mut stages = |count: usize| {
+        let stages = || {
+            for _ in 0..count {
+                (0..5).for_each(|_| session.run_epoch().unwrap());
+                session.finish_stage().unwrap();
+                session.to_checkpoint().unwrap();
+            }
+        };
+        with_threads(1, || allocation_counter::measure(stages)).unwrap()
+    };
+    stages(2);
+    let used = stages(50);
+    assert!(used.count_total > 50 && used.bytes_current == 0, "{used:?}");
+}

@@ -15,7 +15,7 @@ fn config() -> Config {
 /// A new run in a temporary folder, which goes when it is dropped.
 fn new_run() -> (TempDir, RunDirectory) {
     let folder = tempfile::tempdir().unwrap();
-    let run = RunDirectory::create(&folder.path().join("run"), &config()).unwrap();
+    let run = RunDirectory::create(&folder.path().join("run"), &config(), b"first").unwrap();
     (folder, run)
 }
 
@@ -52,11 +52,12 @@ fn record(stage: u64) -> StageRecord {
 #[test]
 fn a_new_run_can_be_opened_and_has_its_configuration() {
     let (_folder, run) = new_run();
-    assert_eq!(names(run.path()), ["checkpoints", "config.toml"]);
+    assert_eq!(names(run.path()), [".lock", "checkpoints", "config.toml"]);
+    assert_eq!(fs::read(run.checkpoint(0)).unwrap(), b"first");
     let (opened, found) = RunDirectory::open(run.path()).unwrap();
     assert_eq!((opened.path(), found), (run.path(), config()));
     assert_eq!(opened.records().unwrap(), []);
-    assert!(opened.checkpoint_epochs().unwrap().is_empty());
+    assert_eq!(opened.checkpoint_epochs().unwrap(), [0]);
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn what_is_there_already_is_refused_and_left_alone() {
     fs::create_dir(&full).unwrap();
     fs::write(full.join("config.toml"), "mine").unwrap();
     for path in [&file, &full, &empty] {
-        let error = RunDirectory::create(path, &config()).unwrap_err();
+        let error = RunDirectory::create(path, &config(), b"first").unwrap_err();
         assert!(matches!(error, Error::File { .. }), "{error:?}");
         let message = error.to_string();
         let start = format!("{}: expected a folder that does not exist yet, found one; ", path.display());
@@ -86,7 +87,7 @@ fn a_link_to_nowhere_is_there_already() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
-    assert!(RunDirectory::create(&link, &config()).is_err());
+    assert!(RunDirectory::create(&link, &config(), b"first").is_err());
     assert_eq!(names(folder.path()), ["link"]);
 }
 
@@ -94,7 +95,7 @@ fn a_link_to_nowhere_is_there_already() {
 fn folders_above_a_run_are_made() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a/b/run");
-    RunDirectory::create(&path, &config()).unwrap();
+    RunDirectory::create(&path, &config(), b"first").unwrap();
     assert!(RunDirectory::open(&path).is_ok());
 }
 
@@ -135,7 +136,7 @@ fn records_after_an_epoch_are_taken_back() {
     assert_eq!(run.records().unwrap(), [record(1), record(2), record(3)]);
     assert_eq!(run.rewind_records(600).unwrap().len(), 3);
     assert_eq!(run.rewind_records(0).unwrap(), []);
-    assert_eq!(names(run.path()), ["checkpoints", "config.toml", "metrics.jsonl"]);
+    assert_eq!(names(run.path()), [".lock", "checkpoints", "config.toml", "metrics.jsonl"]);
 }
 
 /// Cuts the last of three lines to `length` bytes.
@@ -207,6 +208,7 @@ fn other_files_among_the_checkpoints_are_left_alone() {
 #[test]
 fn a_run_without_checkpoints_says_so() {
     let (_folder, run) = new_run();
+    fs::remove_file(run.checkpoint(0)).unwrap();
     let message = run.newest_checkpoint().unwrap_err().to_string();
     let folder = run.path().join("checkpoints");
     assert_eq!(message, format!("{}: expected a checkpoint, found none", folder.display()));
@@ -251,4 +253,76 @@ fn files_in_folders_get_their_folder() {
     let path = run.file_in("plots", "a.png").unwrap();
     assert_eq!(path, run.path().join("plots").join("a.png"));
     assert!(run.path().join("plots").is_dir() && !path.exists());
+}
+
+#[test]
+fn a_run_belongs_to_one_process() {
+    let (_folder, run) = new_run();
+    let (mut other, _) = RunDirectory::open(run.path()).unwrap();
+    let refused = |error: Error| {
+        let expected = "expected a run that no process is training, found one that trains it";
+        assert!(matches!(error, Error::File { .. }));
+        assert_eq!(error.to_string(), format!("{}: {expected}", run.path().display()));
+    };
+    refused(other.claim().unwrap_err());
+    // Its files can be read all the same.
+    assert_eq!(other.newest_checkpoint().unwrap().1, b"first");
+    let path = run.path().to_owned();
+    drop(run);
+    other.claim().unwrap();
+    let (mut third, _) = RunDirectory::open(&path).unwrap();
+    assert!(third.claim().is_err());
+    drop(other);
+    third.claim().unwrap();
+}
+
+#[test]
+fn what_a_killed_process_left_half_written_goes_at_the_next_start() {
+    let (_folder, run) = new_run();
+    let path = run.path().to_owned();
+    drop(run);
+    fs::create_dir(path.join("plots")).unwrap();
+    let strays = [".config.toml.17.tmp", "checkpoints/.0.safetensors.17.tmp", "plots/.a.png.3.tmp"];
+    let others = ["notes.tmp", ".hidden", "plots/a.png"];
+    strays.iter().chain(&others).for_each(|name| fs::write(path.join(name), "half").unwrap());
+    let (mut run, _) = RunDirectory::open(&path).unwrap();
+    assert!(strays.iter().all(|name| path.join(name).exists()));
+    run.claim().unwrap();
+    assert!(strays.iter().all(|name| !path.join(name).exists()));
+    assert!(others.iter().all(|name| path.join(name).exists()));
+    assert_eq!(run.newest_checkpoint().unwrap().1, b"first");
+}
+
+/// A process that was killed while it made a run's folder is in the way of none that comes after.
+#[test]
+fn a_folder_that_was_begun_is_finished_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join(".run.tmp/checkpoints");
+    fs::create_dir_all(&begun).unwrap();
+    fs::write(begun.join("0.safetensors"), "old").unwrap();
+    fs::write(begun.join(".0.safetensors.17.tmp"), "half").unwrap();
+    let run = RunDirectory::create(&folder.path().join("run"), &config(), b"first").unwrap();
+    assert_eq!(names(folder.path()), ["run"]);
+    assert_eq!(names(&run.path().join("checkpoints")), ["0.safetensors"]);
+    assert_eq!(fs::read(run.checkpoint(0)).unwrap(), b"first");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_might_lead_out_of_the_folder_are_refused() {
+    for name in ["metrics.jsonl", "plots", "checkpoints/7.safetensors", "checkpoints/.0.safetensors.1.tmp"] {
+        let (folder, run) = new_run();
+        let path = run.path().to_owned();
+        drop(run);
+        let outside = folder.path().join("outside");
+        fs::write(&outside, "mine").unwrap();
+        std::os::unix::fs::symlink(&outside, path.join(name)).unwrap();
+        let (mut run, _) = RunDirectory::open(&path).unwrap();
+        let message = run.claim().unwrap_err().to_string();
+        let file = path.join(name);
+        assert_eq!(message, format!("{}: expected a file or folder, found a link", file.display()));
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "mine");
+        // Nor is one taken for a checkpoint.
+        assert_eq!(run.checkpoint_epochs().unwrap(), [0]);
+    }
 }

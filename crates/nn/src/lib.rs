@@ -3,6 +3,7 @@
 
 mod activation;
 mod error;
+mod finite;
 pub mod gradcheck;
 mod initializers;
 mod layer;
@@ -19,6 +20,7 @@ pub mod weights;
 
 pub use activation::Activation;
 pub use error::{Error, Result};
+pub use finite::{check_finite, check_update};
 pub use initializers::Initializer;
 pub use layer::{Dual, Layer, Parameter, ParameterSpec, WHOLE_BATCH, Wanted, Workspace};
 pub use losses::Loss;

@@ -5,7 +5,8 @@ use rand::seq::SliceRandom;
 use tensor_ops::{Scalar, Tensor, View};
 
 use crate::{
-    Error, Loss, Mode, Network, Optimizer, OptimizerState, Result, Shards, Wanted, Workspace, metrics,
+    Error, Loss, Mode, Network, Optimizer, OptimizerState, Result, Shards, Wanted, Workspace, check_update,
+    metrics,
 };
 
 /// A network that can be trained.
@@ -99,8 +100,8 @@ impl<T: Scalar> Model<T> {
     /// `input [batch, ..]`, `target` like the network's output.
     ///
     /// # Errors
-    /// Where shapes do not fit, and [`Error::NotFinite`] for a loss that is NaN or infinite, before anything
-    /// is changed.
+    /// Where shapes do not fit; [`Error::NotFinite`] for a loss that is NaN or infinite, before anything is changed, and
+    /// for a gradient or a parameter, when all have changed.
     pub fn train_on_batch(&mut self, input: View<'_, T>, target: View<'_, T>) -> Result<Score> {
         let score = self.pass(input, target, true)?;
         if !score.loss.is_finite() {
@@ -108,6 +109,7 @@ impl<T: Scalar> Model<T> {
         }
         self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)?;
         self.network.advance(&self.gradients)?;
+        check_update("network", self.network.parameters(), &self.gradients)?;
         Ok(score)
     }
 

@@ -217,7 +217,8 @@ impl<T: Scalar> Network<T> {
     /// # Errors
     /// [`Error::Weights`] where the format cannot hold them.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
-        weights::write(self.parameters.iter().map(|p| (p.key(), &p.value)), None)
+        let tensors = self.parameters.iter().map(|p| (p.key(), &p.value));
+        weights::write(tensors, ("format", "nn".to_owned()))
     }
 
     /// Takes the weights from the bytes of a safetensors file; all or, on an error, none.

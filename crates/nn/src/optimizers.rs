@@ -285,7 +285,7 @@ fn step<T: Scalar>(
             update([parameter, m, v, largest], gradient, |[p, m, v, largest], g| {
                 let (m, v) = adam.moments(m, v, g);
                 let largest = largest.max(v);
-                [adam.apply(p, m, largest), m, v, largest]
+                [or_nan(adam.apply(p, m, largest), v), m, v, largest]
             })?;
         }
         (Optimizer::AdamW(adamw), [m, v]) => {
@@ -310,7 +310,7 @@ fn step<T: Scalar>(
             let epsilon = T::from_f64(rmsprop.epsilon);
             update([parameter, v], gradient, |[p, v], g| {
                 let v = rho * v + (T::one() - rho) * (g * g);
-                [p - rate * g / (v + epsilon).sqrt(), v]
+                [or_nan(p - rate * g / (v + epsilon).sqrt(), v), v]
             })?;
         }
         _ => {}
@@ -348,8 +348,14 @@ impl<T: Scalar> AdamStep<T> {
 
     #[inline(always)]
     fn apply(&self, p: T, m: T, v: T) -> T {
-        p - self.rate * m / (v.sqrt() + self.epsilon)
+        or_nan(p - self.rate * m / (v.sqrt() + self.epsilon), v)
     }
+}
+
+/// The parameter `p`, or NaN where its second moment has overflowed: by that alone it would stand still unseen.
+#[inline(always)]
+fn or_nan<T: Scalar>(p: T, v: T) -> T {
+    p - v * T::zero()
 }
 
 /// 0 for a number too small for full precision. Moments of a parameter without gradient decay into such numbers,

@@ -164,7 +164,10 @@ fn weights_that_do_not_fit_are_refused_whole() {
         "weights: 1.kernel: expected a tensor of this name, found none",
     );
     refuse(&self::network::<f64>(1).to_safetensors().unwrap(), "weights: 0.kernel: expected F32, found F64");
-    refuse(&before[..before.len() - 1], "weights: file: expected a whole safetensors file, found ");
+    refuse(
+        &before[..before.len() - 1],
+        "weights: file: expected bytes of the SHA-256 in its header, found others",
+    );
     refuse(b"nonsense", "weights: file: expected a whole safetensors file, found ");
     let mut poisoned = self::network::<f32>(1);
     poisoned.parameters_mut()[3].value.data_mut()[0] = f32::NAN;

@@ -74,11 +74,10 @@ impl Classifier {
     /// [`Error::Network`] where the format cannot hold them.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let tensors = self.network.parameters().iter().map(|p| (p.key(), &p.value));
-        let metadata = (METADATA.to_owned(), self.checksum.to_string());
-        weights::write(tensors, Some(metadata)).map_err(Error::network("classifier"))
+        weights::write(tensors, (METADATA, self.checksum.to_string())).map_err(Error::network("classifier"))
     }
 
-    /// Takes weights from such a file; `None` where it was trained on other images.
+    /// Takes weights from such a file; `None` where it was trained on other images, or is not sealed.
     ///
     /// # Errors
     /// [`Error::Network`] for a file that is not what it should be.
@@ -86,7 +85,7 @@ impl Classifier {
         let failed = Error::network("classifier");
         let file = weights::Reader::new(bytes).map_err(&failed)?;
         let checksum = images.facts().checksum;
-        if file.metadata(METADATA) != Some(&checksum.to_string()) {
+        if !file.is_sealed() || file.metadata(METADATA) != Some(&checksum.to_string()) {
             return Ok(None);
         }
         let mut network = network(images)?;

@@ -1,14 +1,21 @@
 //! A run's state as a file.
+//!
+//! | version | what is new |
+//! | --- | --- |
+//! | 1 | |
+//! | 2 | a seal; the configuration; places in the middle of an epoch |
 
 use nn::weights;
 use serde::{Deserialize, Serialize};
 use tensor_ops::Scalar;
 
 use super::{Session, StageSums};
-use crate::{Column, Error, ImageFacts, Images, Learner, Result, Source, Table};
+use crate::{Column, Config, Error, ImageFacts, Images, Learner, Result, Source, Table};
 
-/// The version of checkpoints that this library writes.
-const FORMAT: u32 = 1;
+/// The version of checkpoints that this library writes. It reads all up to that.
+const FORMAT: u32 = 2;
+/// More steps than anyone takes, yet few enough to be counted in floating point.
+const MOST_STEPS: u64 = 1 << 53;
 /// The key of a checkpoint's metadata.
 const METADATA: &str = "gan";
 
@@ -17,6 +24,8 @@ const METADATA: &str = "gan";
 struct Place {
     format: u32,
     epoch: u64,
+    #[serde(default)]
+    step: usize,
     stage_sums: StageSums,
     data_stream: u64,
     latent_stream: u64,
@@ -29,6 +38,9 @@ struct Place {
     /// Those of images, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     images: Option<ImageFacts>,
+    /// What the run is, without what may change.
+    #[serde(default)]
+    config: Option<Config>,
 }
 
 impl<T: Scalar> Session<T> {
@@ -53,6 +65,8 @@ impl<T: Scalar> Session<T> {
             images: self.image_facts(),
             format: FORMAT,
             epoch: self.epoch,
+            step: self.step,
+            config: Some(self.config.identity()),
             stage_sums: self.sums,
             data_stream: self.data_stream.get_word_pos() as u64,
             latent_stream: self.latent_stream.get_word_pos() as u64,
@@ -72,13 +86,14 @@ impl<T: Scalar> Session<T> {
         }
         let averages = self.trainer.average().map_or(&[][..], |network| network.parameters());
         tensors.extend(averages.iter().map(|p| (format!("ema.generator.{}", p.key()), &p.value)));
-        weights::write(tensors, Some((METADATA.to_owned(), place))).map_err(Error::network("checkpoint"))
+        weights::write(tensors, (METADATA, place)).map_err(Error::network("checkpoint"))
     }
 
     /// Puts the run where a checkpoint of the same configuration left it. On an error nothing has changed.
     ///
     /// # Errors
-    /// [`Error::Network`] where the bytes are no such checkpoint; the message names the tensor.
+    /// [`Error::Network`] where the bytes are no such checkpoint, or damaged; the message names the tensor.
+    /// [`Error::Changed`] where the configuration is another, but for what may change.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
         let failed = Error::network("checkpoint");
         let file = weights::Reader::new(bytes).map_err(&failed)?;
@@ -92,24 +107,25 @@ impl<T: Scalar> Session<T> {
         let text = file.metadata(METADATA).ok_or_else(|| broken("the place of a run", "none"))?;
         let place: Place =
             serde_json::from_str(text).map_err(|e| broken("the place of a run", &e.to_string()))?;
-        if place.format != FORMAT {
-            return Err(broken(&format!("format {FORMAT}"), &place.format.to_string()));
+        if !(1..=FORMAT).contains(&place.format) {
+            return Err(broken(&format!("format 1 to {FORMAT}"), &place.format.to_string()));
         }
-        if place.epoch > self.config.train.epochs {
-            return Err(broken(
-                &format!("at most {} epochs", self.config.train.epochs),
-                &place.epoch.to_string(),
-            ));
+        if place.format > 1 && !file.is_sealed() {
+            return Err(broken("a header that begins with a seal", "none: the file is damaged"));
         }
-        if self.source.is_known() && self.columns() != place.columns {
-            return Err(broken("the columns that the data has now", "others: the file has changed"));
+        if let Some(config) = &place.config {
+            self.config.check_same(config)?;
         }
-        if self.source.is_known() && self.image_facts() != place.images {
-            return Err(broken("the images that the data has now", "others: the files have changed"));
+        let (epochs, steps) = (self.config.train.epochs, self.steps());
+        if (place.epoch, place.step) > (epochs, 0) || place.step >= steps {
+            let found = format!("{} and {} steps of {steps}", place.epoch, place.step);
+            return Err(broken(&format!("at most {epochs} epochs"), &found));
         }
-        if matches!(self.source, Source::Images(_)) && place.images.is_none() {
-            return Err(broken("what is known of the images", "nothing"));
+        let taken = place.generator_steps.max(place.discriminator_steps);
+        if taken > MOST_STEPS {
+            return Err(broken(&format!("at most {MOST_STEPS} steps"), &taken.to_string()));
         }
+        let source = self.known_source(&place).map_err(|(expected, found)| broken(expected, found))?;
         let mut restored = Vec::new();
         for (prefix, Learner { network, optimizer, .. }) in self.trainer.learners() {
             for parameter in network.parameters() {
@@ -138,17 +154,39 @@ impl<T: Scalar> Session<T> {
             }
             learner.state.step = step;
         }
-        if !self.source.is_known() {
-            match &mut self.source {
-                Source::Images(images) => *images = Images::without_rows(place.images.unwrap_or_default()),
-                source => *source = Source::Table(Table::without_rows(place.columns)),
-            }
+        if let Some(source) = source {
+            self.source = source;
         }
         self.epoch = place.epoch;
+        self.step = place.step;
         self.sums = place.stage_sums;
         self.data_stream.set_word_pos(u128::from(place.data_stream));
         self.latent_stream.set_word_pos(u128::from(place.latent_stream));
         self.evaluation_stream.set_word_pos(u128::from(place.evaluation_stream));
         Ok(())
+    }
+
+    /// The source, where only the checkpoint tells what its rows are like; or what was expected and found.
+    fn known_source(
+        &self,
+        place: &Place,
+    ) -> std::result::Result<Option<Source>, (&'static str, &'static str)> {
+        if self.source.is_known() {
+            return if self.columns() != place.columns {
+                Err(("the columns that the data has now", "others: the file has changed"))
+            } else if self.image_facts() != place.images {
+                Err(("the images that the data has now", "others: the files have changed"))
+            } else {
+                Ok(None)
+            };
+        }
+        let row = self.trainer.generator().output_shape();
+        match (&self.source, &place.images) {
+            (Source::Images(_), None) => Err(("what is known of the images", "nothing")),
+            (Source::Images(_), Some(facts)) if *row != facts.shape => Err(("images like G's", "others")),
+            (Source::Images(_), Some(facts)) => Ok(Some(Source::Images(Images::without_rows(facts.clone())))),
+            _ if row.len() != place.columns.len() => Err(("as many columns as G makes", "another number")),
+            _ => Ok(Some(Source::Table(Table::without_rows(place.columns.clone())))),
+        }
     }
 }

@@ -34,6 +34,7 @@ pub struct Session<T> {
     latent_stream: ChaCha8Rng,
     evaluation_stream: ChaCha8Rng,
     epoch: u64,
+    step: usize,
     sums: StageSums,
     real: Tensor<T>,
     latent: Tensor<T>,
@@ -134,6 +135,7 @@ impl<T: Scalar> Session<T> {
             latent_stream: stream(seed, LATENT_STREAM),
             evaluation_stream: stream(seed, EVALUATION_STREAM),
             epoch: 0,
+            step: 0,
             sums: StageSums::default(),
             real: Tensor::zeros(real),
             mixing: Tensor::zeros([config.train.batch / config.train.packing]),
@@ -173,6 +175,12 @@ impl<T: Scalar> Session<T> {
         self.epoch
     }
 
+    /// How many steps of the next epoch are done.
+    #[must_use]
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
     /// Whether all epochs are done.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -182,47 +190,81 @@ impl<T: Scalar> Session<T> {
     /// Whether a stage ends with the last epoch.
     #[must_use]
     pub fn stage_is_due(&self) -> bool {
-        self.sums != StageSums::default()
+        self.step == 0
+            && self.sums != StageSums::default()
             && (self.epoch.is_multiple_of(self.config.train.stage) || self.is_done())
     }
 
-    /// An epoch: D's steps, then G's.
+    /// What is left of an epoch: D's steps, then G's.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for the step whose loss is NaN or infinite, before it changes anything.
+    /// As [`Session::run_step`].
     pub fn run_epoch(&mut self) -> Result<()> {
+        loop {
+            self.run_step()?;
+            if self.step == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next step of the epoch.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for a number that is NaN or infinite: in the rows, the loss, a gradient or a weight. The last two
+    /// are found when the weights have changed: the session is then of no more use.
+    pub fn run_step(&mut self) -> Result<()> {
         let progress = (self.epoch + 1) as f64 / self.config.train.epochs as f64;
         self.trainer.set_rate(self.config.train.schedule.factor(progress));
         self.trainer.set_penalty(self.config.penalty.at(progress));
-        for step in 1..=self.config.train.discriminator_steps {
+        if self.step < self.config.train.discriminator_steps {
+            self.discriminator_step()?;
+        } else {
+            self.generator_step()?;
+        }
+        self.step += 1;
+        if self.step == self.steps() {
+            self.step = 0;
+            self.epoch += 1;
+        }
+        Ok(())
+    }
+
+    /// How many steps an epoch has.
+    fn steps(&self) -> usize {
+        self.config.train.discriminator_steps + self.config.train.generator_steps
+    }
+
+    fn discriminator_step(&mut self) -> Result<()> {
+        self.draw_real();
+        self.draw_latent();
+        let mixing = (self.config.penalty.wgan_gp > 0.0).then(|| {
+            let unit = Distribution::Uniform { low: 0.0, high: 1.0 };
+            unit.fill(&mut self.data_stream, self.mixing.data_mut());
+            self.mixing.view()
+        });
+        self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
+        let result = self.trainer.discriminator_step(self.real.view(), self.latent.view(), mixing);
+        let score = self.at_step(result, "D step", self.step + 1)?;
+        self.sums.d_loss += score.loss;
+        self.sums.d_accuracy += score.accuracy;
+        self.sums.d_steps += 1;
+        Ok(())
+    }
+
+    fn generator_step(&mut self) -> Result<()> {
+        let relative = self.config.objective.is_relative();
+        // A G that makes rows of a class needs classes that occur.
+        if relative || self.source.classes().is_some() {
             self.draw_real();
-            self.draw_latent();
-            let mixing = (self.config.penalty.wgan_gp > 0.0).then(|| {
-                let unit = Distribution::Uniform { low: 0.0, high: 1.0 };
-                unit.fill(&mut self.data_stream, self.mixing.data_mut());
-                self.mixing.view()
-            });
-            self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
-            let result = self.trainer.discriminator_step(self.real.view(), self.latent.view(), mixing);
-            let score = self.at_step(result, "D step", "D's loss", step)?;
-            self.sums.d_loss += score.loss;
-            self.sums.d_accuracy += score.accuracy;
-            self.sums.d_steps += 1;
         }
-        for step in 1..=self.config.train.generator_steps {
-            let relative = self.config.objective.is_relative();
-            // A G that makes rows of a class needs classes that occur.
-            if relative || self.source.classes().is_some() {
-                self.draw_real();
-            }
-            self.draw_latent();
-            self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
-            let result = self.trainer.generator_step(self.latent.view(), relative.then(|| self.real.view()));
-            let score = self.at_step(result, "G step", "G's loss", step)?;
-            self.sums.g_loss += score.loss;
-            self.sums.g_steps += 1;
-        }
-        self.epoch += 1;
+        self.draw_latent();
+        self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
+        let result = self.trainer.generator_step(self.latent.view(), relative.then(|| self.real.view()));
+        let step = self.step + 1 - self.config.train.discriminator_steps;
+        let score = self.at_step(result, "G step", step)?;
+        self.sums.g_loss += score.loss;
+        self.sums.g_steps += 1;
         Ok(())
     }
 
@@ -235,15 +277,9 @@ impl<T: Scalar> Session<T> {
         self.config.latent.distribution().fill(&mut self.latent_stream, self.latent.data_mut());
     }
 
-    fn at_step(
-        &self,
-        result: nn::Result<StepScore>,
-        kind: &str,
-        what: &'static str,
-        step: usize,
-    ) -> Result<StepScore> {
+    fn at_step(&self, result: nn::Result<StepScore>, kind: &str, step: usize) -> Result<StepScore> {
         result.map_err(|error| match error {
-            nn::Error::NotFinite { value, .. } => {
+            nn::Error::NotFinite { what, value } => {
                 Error::NotFinite { epoch: self.epoch + 1, step: format!("{kind} {step}"), what, value }
             }
             other => Error::network("training")(other),
@@ -323,7 +359,7 @@ impl<T: Scalar> Session<T> {
         let mut generated = self.network_output(&latent, &labels)?.cast::<f64>();
         if let Some(&value) = generated.data().iter().find(|x| !x.is_finite()) {
             let step = "evaluation".to_owned();
-            return Err(Error::NotFinite { epoch: self.epoch, step, what: "G's output", value });
+            return Err(Error::NotFinite { epoch: self.epoch, step, what: "G's output".to_owned(), value });
         }
         let evaluation = evaluate::evaluate(self.known(), &real, (generated.data(), &labels), width, floor);
         self.source.restore(&mut real);

@@ -1,0 +1,61 @@
+//! Numbers that are NaN or infinite, and whose they are.
+
+use tensor_ops::{Scalar, Tensor, sum};
+
+use crate::{Error, Parameter, Result};
+
+/// Refuses numbers that are not finite. `what` names them.
+///
+/// # Errors
+/// [`Error::NotFinite`] with the first of them.
+pub fn check_finite<T: Scalar>(numbers: &[T], what: impl FnOnce() -> String) -> Result<()> {
+    // One that is not finite makes the sum so: where it is finite, none has to be looked at.
+    if sum(numbers).is_finite() {
+        return Ok(());
+    }
+    match numbers.iter().find(|x| !x.is_finite()) {
+        Some(value) => Err(Error::NotFinite { what: what(), value: value.as_f64() }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses parameters that are not finite after an update by gradients. The error names the first whose gradient is finite,
+/// since the others may follow from it, else the first gradient that is not. `network` stands before the tensor's name.
+///
+/// # Errors
+/// [`Error::NotFinite`].
+pub fn check_update<T: Scalar>(
+    network: &str,
+    parameters: &[Parameter<T>],
+    gradients: &[Tensor<T>],
+) -> Result<()> {
+    if parameters.iter().all(|parameter| sum(parameter.value.data()).is_finite()) {
+        return Ok(());
+    }
+    let name = |parameter: &Parameter<T>| format!("{network}.{}", parameter.key());
+    let check = |parameter: &Parameter<T>| check_finite(parameter.value.data(), || name(parameter));
+    let pairs = parameters.iter().zip(gradients);
+    let of_gradient = |(parameter, gradient): (_, &Tensor<T>)| {
+        check_finite(gradient.data(), || format!("{}'s gradient", name(parameter)))
+    };
+    pairs
+        .clone()
+        .filter(|&pair| of_gradient(pair).is_ok())
+        .try_for_each(|(parameter, _)| check(parameter))?;
+    pairs.into_iter().try_for_each(of_gradient)?;
+    parameters.iter().try_for_each(check)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_that_overflows_is_no_number_that_is_not_finite() {
+        let mut numbers = [f32::MAX; 300];
+        assert_eq!(check_finite(&numbers, String::new), Ok(()));
+        numbers[299] = f32::NEG_INFINITY;
+        let error = check_finite(&numbers, || "the last".to_owned()).unwrap_err().to_string();
+        assert_eq!(error, "the last is -inf: expected a finite number");
+    }
+}
