@@ -28,6 +28,9 @@ pub(crate) enum Command {
         /// The run's folder
         #[arg(value_name = "DIR")]
         run: PathBuf,
+        /// Measure these rows, in the data's units, in the place of generated ones: an array [count, ..] from anywhere
+        #[arg(long, value_name = "FILE.npy")]
+        samples: Option<PathBuf>,
         /// Print JSON rather than a table
         #[arg(long)]
         json: bool,

@@ -33,7 +33,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Train(arguments) => train::train(&arguments),
         Command::Resume(arguments) => train::resume(&arguments),
         Command::Sample(arguments) => sample::sample(&arguments),
-        Command::Evaluate { run, json } => report::evaluate(&run, json),
+        Command::Evaluate { run, samples, json } => report::evaluate(&run, samples.as_deref(), json),
         Command::Plot { run, out } => report::plot(&run, out),
         Command::Inspect { path, json } => report::inspect(&path, json),
         Command::Presets { name } => report::presets(name.as_deref()),

@@ -14,27 +14,40 @@ use tensor_ops::Scalar;
 
 use crate::failure::Failure;
 use crate::pictures::{endings, save_main, write_all};
+use crate::sample::read_npy;
 use crate::train::{open_session, prepare_classifier};
 use crate::{print, tell};
 
 /// The exit code of an evaluation that misses what the configuration requires.
 const MISSED: u8 = 3;
 
-/// A run's session, and what its generator makes now, compared with as many rows of data as the configuration says.
-fn compare<T: Scalar>(run: &RunDirectory, config: Config) -> Result<(Session<T>, Comparison), Failure> {
+/// A run's session, and what its generator makes now, compared with as many rows of data as the configuration says; or, in
+/// the place of those, samples from a file.
+fn compare<T: Scalar>(
+    run: &RunDirectory,
+    config: Config,
+    samples: Option<&Path>,
+) -> Result<(Session<T>, Comparison), Failure> {
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
+    let from_file = samples.map(|path| Ok((path, read_npy(path)?))).transpose()?;
     let mut session = open_session::<T>(run, config)?;
     prepare_classifier(run, &mut session).map_err(Failure::running)?;
-    let result = session.evaluate(rows, seed).map_err(Failure::running)?;
+    let result = match from_file {
+        Some((path, samples)) => {
+            let failed = |error| Failure::input(format!("{}: {error}", path.display()));
+            session.evaluate_samples(samples, seed).map_err(failed)?
+        }
+        None => session.evaluate(rows, seed).map_err(Failure::running)?,
+    };
     Ok((session, result))
 }
 
-pub(crate) fn evaluate(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn evaluate(path: &Path, samples: Option<&Path>, as_json: bool) -> Result<ExitCode, Failure> {
     let (run, config) = RunDirectory::open(path).map_err(Failure::input)?;
     let bounds = config.evaluate.require.clone();
     let result = match config.train.precision {
-        Precision::F32 => compare::<f32>(&run, config)?.1,
-        Precision::F64 => compare::<f64>(&run, config)?.1,
+        Precision::F32 => compare::<f32>(&run, config, samples)?.1,
+        Precision::F64 => compare::<f64>(&run, config, samples)?.1,
     };
     let evaluation = &result.evaluation;
     let missed = missed(evaluation, &bounds);
@@ -112,7 +125,7 @@ pub(crate) fn plot(path: &Path, out: Option<PathBuf>) -> Result<ExitCode, Failur
 
 /// Draws one picture into a file, or all into the run's folder.
 fn draw<T: Scalar>(run: &RunDirectory, config: Config, out: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    let (session, result) = compare::<T>(run, config)?;
+    let (session, result) = compare::<T>(run, config, None)?;
     let written = match out {
         Some(out) if !endings(session.source()).contains(&crate::plot::ending(&out).as_str()) => {
             let problem = "expected a name that ends in .png, for images";

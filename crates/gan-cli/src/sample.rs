@@ -46,7 +46,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
     let label = label.map_err(Failure::input)?;
     let samples = match (&arguments.latent, arguments.count) {
         (Some(path), count) => {
-            let latent = read_latents(path)?;
+            let latent = read_npy(path)?;
             let found = latent.shape().first().copied().unwrap_or(0);
             if let Some(count) = count.filter(|&count| count != found) {
                 let problem = format!("expected {count} latents, as --count says, found {found}");
@@ -135,7 +135,7 @@ fn npy<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan
 }
 
 /// Latents from a .npy file of 32- or 64-bit floating point numbers, in row-major order, all finite.
-fn read_latents<T: Scalar>(path: &Path) -> Result<Tensor<T>, Failure> {
+pub(crate) fn read_npy<T: Scalar>(path: &Path) -> Result<Tensor<T>, Failure> {
     let failed = |problem: String| Failure::input(format!("{}: {problem}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
     let file =

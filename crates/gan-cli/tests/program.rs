@@ -41,6 +41,27 @@ fn final_checkpoint(folder: &Path, run: &str) -> Vec<u8> {
 }
 
 #[test]
+fn samples_from_a_file_are_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train(folder, "run", &["--set", "data.mean=100.0"]);
+    let sample = |out: &str| succeed(folder, &["sample", "run", "--count", "30", "--out", out]);
+    sample("made.npy");
+    sample("made.csv");
+    let text = succeed(folder, &["evaluate", "run", "--samples", "made.npy", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let made = fs::read_to_string(folder.join("made.csv")).unwrap();
+    let numbers: Vec<f64> = made.split([',', '\n']).filter_map(|text| text.parse().ok()).collect();
+    let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
+    assert_eq!((numbers.len(), found["count"].as_u64()), (3000, Some(3000)));
+    assert!((found["generated_mean"].as_f64().unwrap() - mean).abs() < 1e-5, "{text}");
+    assert!((found["real_mean"].as_f64().unwrap() - 100.0).abs() < 0.2, "{text}");
+    train(folder, "other", &["--set", "data={ kind = \"ring\", std = 0.1 }", "--preset", "ring"]);
+    let message = "made.npy: samples: expected rows of [2], one at least, found [30, 100]";
+    refuse(folder, &["evaluate", "other", "--samples", "made.npy"], message);
+}
+
+#[test]
 fn a_run_leaves_what_it_promises() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -349,11 +349,42 @@ impl<T: Scalar> Session<T> {
         Floor::new(self.known(), rows * width, width, &mut stream(seed, FLOOR_STREAM))
     }
 
-    fn compare(&self, rows: usize, floor: &Floor, rng: &mut ChaCha8Rng) -> Result<Comparison> {
+    /// Compares rows from elsewhere, in the data's units, with as many real ones, as [`Session::evaluate`] compares G's.
+    ///
+    /// # Shapes
+    /// `samples [count, ..]`, each row with as many numbers as a row that G makes.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for rows of another length, or none.
+    pub fn evaluate_samples(&self, mut samples: Tensor<f64>, seed: u64) -> Result<Comparison> {
+        let (row, shape) = (self.trainer.generator().output_shape(), samples.shape());
+        let rows = shape.first().copied().unwrap_or(0);
+        if rows == 0 || shape.len() != rows * row.len() {
+            let expected = format!("rows of {row}, one at least");
+            return Err(Error::Setting { field: "samples", expected, found: shape.to_string() });
+        }
+        let (mut real, _) = self.real_rows(rows, &mut stream(seed, EVALUATION_STREAM));
+        self.source.standardise(samples.data_mut());
+        // Which classes they are of is not known.
+        let known = Known { conditional: false, ..self.known() };
+        let floor = Floor::new(known, shape.len(), row.len(), &mut stream(seed, FLOOR_STREAM));
+        let evaluation = evaluate::evaluate(known, &real, (samples.data(), &[]), row.len(), &floor);
+        self.source.restore(&mut real);
+        self.source.restore(samples.data_mut());
+        Ok(Comparison { epoch: self.epoch, evaluation, real, generated: samples, latent: Vec::new() })
+    }
+
+    /// Rows of data as the networks see them, with their classes.
+    fn real_rows(&self, rows: usize, rng: &mut ChaCha8Rng) -> (Vec<f64>, Vec<usize>) {
         let width = self.trainer.generator().output_shape().len();
         let (mut real, mut labels) = (vec![T::zero(); rows * width], Vec::new());
         self.source.fill_labelled(rng, &mut real, &mut labels);
-        let mut real: Vec<f64> = real.iter().map(|x| x.as_f64()).collect();
+        (real.iter().map(|x| x.as_f64()).collect(), labels)
+    }
+
+    fn compare(&self, rows: usize, floor: &Floor, rng: &mut ChaCha8Rng) -> Result<Comparison> {
+        let width = self.trainer.generator().output_shape().len();
+        let (mut real, labels) = self.real_rows(rows, rng);
         let mut latent = Tensor::zeros(self.batch_of(rows)?);
         self.config.latent.distribution().fill(rng, latent.data_mut());
         let mut generated = self.network_output(&latent, &labels)?.cast::<f64>();
