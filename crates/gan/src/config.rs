@@ -20,6 +20,11 @@ pub const PRESETS: &[(&str, &str, &str)] = &[
         include_str!("../presets/notebook.toml"),
     ),
     ("normal", "the same data, learned as exactly as can be told", include_str!("../presets/normal.toml")),
+    (
+        "normal-set",
+        "the same with the notebook's own networks, from other settings",
+        include_str!("../presets/normal-set.toml"),
+    ),
     ("ring", "points around 8 modes on a circle", include_str!("../presets/ring.toml")),
     ("digits", "handwritten digits of 8 x 8 pixels", include_str!("../presets/digits.toml")),
     ("mnist", "handwritten digits of 28 x 28 pixels, from a file", include_str!("../presets/mnist.toml")),
@@ -28,6 +33,7 @@ pub const PRESETS: &[(&str, &str, &str)] = &[
         "the same, each the digit asked for",
         include_str!("../presets/mnist-conditional.toml"),
     ),
+    ("faces", "face photos of 64 x 64 grey pixels, from a folder", include_str!("../presets/faces.toml")),
     ("mixture", "a mixture of two normal distributions", include_str!("../presets/mixture.toml")),
     ("lognormal", "a log-normal distribution, with a long tail", include_str!("../presets/lognormal.toml")),
     ("student-t", "Student's t with 3 degrees of freedom", include_str!("../presets/student-t.toml")),
@@ -83,6 +89,9 @@ pub struct NetworkConfig {
     /// Its layers, first to last.
     #[serde(deserialize_with = "numbered_layers")]
     pub layers: Vec<LayerConfig>,
+    /// The places, from 0, of layers that keep the parameters they start with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<usize>,
 }
 
 /// The optimizers of both networks, each with moments of its own.
@@ -340,7 +349,13 @@ impl Config {
     pub fn build<T: Scalar>(&self, rng: &mut impl Rng) -> Result<(Network<T>, Network<T>)> {
         let mut network = |place, config: &NetworkConfig| {
             let layers = config.layers.iter().map(LayerConfig::build).collect();
-            Network::new(shape_of(place, config)?, layers, rng).map_err(Error::network(place))
+            let network = Network::new(shape_of(place, config)?, layers, rng);
+            let mut network = network.map_err(Error::network(place))?;
+            for &layer in &config.frozen {
+                let frozen = network.set_layer_trainable(&[layer], false);
+                frozen.map_err(|_| no_layer(place, config.layers.len(), layer))?;
+            }
+            Ok(network)
         };
         let generator = network("generator", &self.generator)?;
         let discriminator = network("discriminator", &self.discriminator)?;
@@ -366,6 +381,12 @@ impl Config {
         }
         Ok((generator, discriminator))
     }
+}
+
+fn no_layer(place: &'static str, count: usize, found: usize) -> Error {
+    let field = if place == "generator" { "generator.frozen" } else { "discriminator.frozen" };
+    let expected = format!("places of its {count} layers, from 0");
+    Error::Setting { field, expected, found: found.to_string() }
 }
 
 /// Reads layers one by one, so that an error names its layer by number.

@@ -55,9 +55,14 @@ fn the_notebook_preset_is_written_and_read_back() {
 fn every_preset_makes_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let files = digits_as_files(folder.path());
+    let photos = grey_photos(&folder.path().join("photos"));
     for (name, _, text) in gan::PRESETS {
-        let files = if text.contains("kind = \"idx\"") { &files[..] } else { &[] };
-        let settings: Vec<&str> = files.iter().map(String::as_str).collect();
+        let mut settings: Vec<&str> = Vec::new();
+        if text.contains("kind = \"idx\"") {
+            settings.extend(files.iter().map(String::as_str));
+        } else if text.contains("kind = \"folder\"") {
+            settings.push(&photos);
+        }
         let session = Session::<f32>::new(parse(text, &settings).unwrap());
         session.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
@@ -75,6 +80,41 @@ fn digits_as_files(folder: &std::path::Path) -> [String; 2] {
         std::fs::write(&path, bytes).unwrap();
         format!("data.{name}=\"{}\"", path.display())
     })
+}
+
+/// Writes two grey pictures; the setting that names their folder.
+fn grey_photos(folder: &std::path::Path) -> String {
+    std::fs::create_dir(folder).unwrap();
+    for shade in [50, 200] {
+        let pixels = vec![shade; 92 * 112];
+        let bytes = [b"P5 92 112 255\n", &pixels[..]].concat();
+        std::fs::write(folder.join(format!("{shade}.pgm")), bytes).unwrap();
+    }
+    format!("data.path=\"{}\"", folder.display())
+}
+
+#[test]
+fn frozen_layers_keep_what_they_start_with() {
+    let config = parse(notebook(), &["discriminator.frozen=[1]", "generator.frozen=[3]"]).unwrap();
+    assert!(config.to_toml().unwrap().contains("frozen = [1]"));
+    let mut session = Session::<f32>::new(config).unwrap();
+    let values = |session: &Session<f32>| {
+        let (d, g) = (session.trainer().discriminator(), session.trainer().generator());
+        [d, g].map(|network| network.parameters().iter().map(|p| p.value.clone()).collect::<Vec<_>>())
+    };
+    let before = values(&session);
+    session.run_epoch().unwrap();
+    let after = values(&session);
+    // Layer 1 of D is its first with parameters, layer 3 of G its third: a kernel and a bias each.
+    let kept = |network: usize| -> Vec<bool> {
+        before[network].iter().zip(&after[network]).map(|(before, after)| before == after).collect()
+    };
+    assert_eq!(kept(0), [true, true, false, false, false, false]);
+    assert_eq!(kept(1), [false, false, false, false, true, true]);
+    check_override(
+        "generator.frozen=[5]",
+        "generator.frozen: expected places of its 5 layers, from 0, found 5",
+    );
 }
 
 #[test]

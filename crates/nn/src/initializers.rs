@@ -36,8 +36,8 @@ pub enum Initializer {
     LecunNormal,
     /// All 0: the default of biases.
     Zeros,
-    /// Evenly from minus the given number to it: the default of embeddings, with 0.05.
-    RandomUniform(f64),
+    /// Evenly from the first number to the second: the default of embeddings, with -0.05 and 0.05.
+    RandomUniform(f64, f64),
     /// All the given number.
     Constant(f64),
     /// The given number where the places on the last two axes are equal, else 0: output j sees input j alone.
@@ -59,7 +59,7 @@ impl Initializer {
             Self::HeNormal => truncated_normal(shape, 2.0 / fan_in, rng),
             Self::LecunUniform => uniform(shape, 1.0 / fan_in, rng),
             Self::LecunNormal => truncated_normal(shape, 1.0 / fan_in, rng),
-            Self::RandomUniform(limit) => uniform(shape, limit * limit / 3.0, rng),
+            Self::RandomUniform(low, high) => between(shape, low, high, rng),
             Self::Zeros => Tensor::zeros(shape),
             Self::Constant(value) => Tensor::full(shape, T::from_f64(value)),
             Self::Identity(gain) => identity(shape, gain),
@@ -91,7 +91,13 @@ fn fans(shape: Shape) -> (f64, f64) {
 
 fn uniform<T: Scalar>(shape: Shape, variance: f64, rng: &mut impl Rng) -> Tensor<T> {
     let limit = (3.0 * variance).sqrt();
-    Tensor::from_fn(shape, || T::from_f64(limit * (2.0 * rng.random::<f64>() - 1.0)))
+    between(shape, -limit, limit, rng)
+}
+
+fn between<T: Scalar>(shape: Shape, low: f64, high: f64, rng: &mut impl Rng) -> Tensor<T> {
+    // As far from the middle as a number from -1 to 1 says, so that opposite bounds give opposite numbers.
+    let (middle, reach) = (f64::midpoint(low, high), (high - low) / 2.0);
+    Tensor::from_fn(shape, || T::from_f64(middle + reach * (2.0 * rng.random::<f64>() - 1.0)))
 }
 
 fn truncated_normal<T: Scalar>(shape: Shape, variance: f64, rng: &mut impl Rng) -> Tensor<T> {
@@ -144,6 +150,15 @@ mod tests {
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
         assert_eq!(Initializer::Zeros.draw::<f32>(Shape::from([2]), rng).data(), [0.0, 0.0]);
         assert_eq!(Initializer::Constant(0.5).draw::<f32>(Shape::from([2]), rng).data(), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn numbers_lie_between_their_bounds() {
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let drawn = Initializer::RandomUniform(-3.0, 1.0).draw::<f64>(Shape::from([10_000]), rng);
+        let (low, high) = drawn.data().iter().fold((f64::MAX, f64::MIN), |(a, b), &x| (a.min(x), b.max(x)));
+        assert!((-3.0..-2.99).contains(&low) && (0.99..=1.0).contains(&high), "{low} {high}");
+        assert!((drawn.data().iter().sum::<f64>() / 1e4 + 1.0).abs() < 0.05);
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! ```
 
 mod conv;
+mod dots;
 mod eigen;
 mod elementwise;
 mod error;

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use nalgebra::{DMatrixView, DMatrixViewMut, Dyn};
 
-use crate::kernel::{Dots, Left, MOST_INNER, PANEL, Panel, Right, Size, Start};
+use crate::dots::Dots;
+use crate::kernel::{Left, MOST_INNER, PANEL, Panel, Right, Size, Start};
 use crate::lanes::{Kernel, Lanes};
 use crate::parallel::{Parts, for_each_chunk, for_each_part, pieces};
 use crate::scalar::Buffer;

@@ -42,7 +42,7 @@ pub struct Embedding {
 
 /// Where Keras starts embeddings.
 pub(super) fn uniform() -> Initializer {
-    Initializer::RandomUniform(0.05)
+    Initializer::RandomUniform(-0.05, 0.05)
 }
 
 impl Embedding {
