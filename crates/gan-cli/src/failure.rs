@@ -21,9 +21,9 @@ impl Failure {
         Self { code: 1, message: message.to_string() }
     }
 
-    /// What a run's folder refuses: the system did, while running, or the folder is not what it should be.
+    /// What went wrong with a run's folder: a file is not what it should be, or the run or the system failed.
     pub(crate) fn of_folder(error: gan::Error) -> Self {
-        if let gan::Error::Io { .. } = error { Self::running(error) } else { Self::input(error) }
+        if let gan::Error::File { .. } = error { Self::input(error) } else { Self::running(error) }
     }
 
     pub(crate) fn code(&self) -> ExitCode {

@@ -24,7 +24,7 @@ const MISSED: u8 = 3;
 fn compare<T: Scalar>(run: &RunDirectory, config: Config) -> Result<(Session<T>, Comparison), Failure> {
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
     let mut session = open_session::<T>(run, config)?;
-    prepare_classifier(run, &mut session).map_err(Failure::running)?;
+    prepare_classifier(run, &mut session).map_err(Failure::of_folder)?;
     let result = session.evaluate(rows, seed).map_err(Failure::running)?;
     Ok((session, result))
 }
@@ -173,7 +173,7 @@ fn inspect_run<T: Scalar>(run: &RunDirectory, config: Config, as_json: bool) -> 
 
 fn inspect_file(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
     let failed = |problem: String| Failure::input(format!("{}: {problem}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
+    let bytes = gan::read(path, u64::MAX).map_err(Failure::input)?;
     let tensors = Reader::new(&bytes).map_err(|error| failed(error.to_string()))?.tensors();
     if as_json {
         let list: Vec<_> = tensors

@@ -14,6 +14,9 @@ use crate::plot::ending;
 use crate::tell;
 use crate::train::open_sampler;
 
+/// The longest header of a .npy file, in bytes; of numbers it takes 128.
+const MOST_HEADER: usize = 1024;
+
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
     if !["csv", "npy", "png"].contains(&ending(&arguments.out).as_str()) {
         let path = arguments.out.display();
@@ -81,7 +84,7 @@ fn fresh_latents<T: Scalar>(
     let Some(steps) = arguments.interpolate else {
         return session.latents(count, seed, truncation).map_err(Failure::input);
     };
-    Shape::new(&[count, steps, latent.dim()]).map_err(Failure::input)?;
+    session.check_room(count.saturating_mul(steps)).map_err(Failure::input)?;
     let ends = session.latents(count.saturating_mul(2), seed, truncation).map_err(Failure::input)?;
     let mut ways = Vec::new();
     for pair in ends.data().chunks_exact(2 * latent.dim()) {
@@ -134,10 +137,27 @@ fn npy<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan
     Ok(bytes)
 }
 
+/// Refuses what is not the short header of an array of numbers, before a parser of all headers sees it: one that nests
+/// deep would exhaust the stack, one that is long the memory.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    let start = if bytes.get(6) == Some(&1) { 10 } else { 12 };
+    let length = bytes.get(8..start).map(|length| length.iter().rev().fold(0, |all, &byte| all << 8 | usize::from(byte)));
+    let header = length.and_then(|length| bytes.get(start..)?.get(..length));
+    let Some(header) = header.filter(|_| bytes.starts_with(b"\x93NUMPY")) else {
+        return Err("expected a whole .npy file, found another or less".to_owned());
+    };
+    let brackets = header.iter().filter(|byte| b"([{".contains(byte)).count();
+    if header.len() > MOST_HEADER || brackets > 2 {
+        return Err(format!("expected the header of an array of numbers, found one of {} bytes", header.len()));
+    }
+    Ok(())
+}
+
 /// Latents from a .npy file of 32- or 64-bit floating point numbers, in row-major order, all finite.
 fn read_latents<T: Scalar>(path: &Path) -> Result<Tensor<T>, Failure> {
     let failed = |problem: String| Failure::input(format!("{}: {problem}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
+    let bytes = gan::read(path, u64::MAX).map_err(Failure::input)?;
+    check_header(&bytes).map_err(failed)?;
     let file =
         npyz::NpyFile::new(&bytes[..]).map_err(|error| failed(format!("expected a .npy file: {error}")))?;
     if file.order() != npyz::Order::C {
@@ -150,7 +170,7 @@ fn read_latents<T: Scalar>(path: &Path) -> Result<Tensor<T>, Failure> {
         return Err(failed(format!("expected {shape} numbers, found {} bytes", bytes.len())));
     }
     let dtype = file.dtype().descr();
-    let read_as = |error: std::io::Error| failed(format!("cannot read numbers: {error}"));
+    let read_as = |error: std::io::Error| failed(format!("expected {shape} numbers, found less: {error}"));
     let values: Vec<f64> = match file.try_data::<f64>() {
         Ok(data) => data.collect::<std::io::Result<_>>().map_err(read_as)?,
         Err(file) => match file.try_data::<f32>() {

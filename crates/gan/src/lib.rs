@@ -28,6 +28,7 @@ mod data;
 mod error;
 pub mod evaluate;
 mod files;
+mod memory;
 mod objective;
 mod penalty;
 mod rules;
@@ -47,7 +48,7 @@ pub use data::{
 };
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Kind, Measure};
-pub use files::write_atomically;
+pub use files::{read, read_text, write_atomically};
 pub use objective::{Judgement, Objective};
 pub use penalty::Penalty;
 pub use rules::Rules;

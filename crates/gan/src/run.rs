@@ -14,13 +14,21 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::files::{append, beside, lock, make_folder, remove, remove_strays, rename, write_atomically};
+use crate::files::{
+    append, beside, lock, make_folder, read, read_text, remove, remove_strays, rename, write_atomically,
+};
+use crate::config::MOST_CONFIG;
 use crate::{Config, Error, Evaluation, Kind, Measure, Result, StageResult};
 
 /// The folder of the checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 /// The file that a process that trains holds.
 const LOCK: &str = ".lock";
+
+/// Whether there is no such file.
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
 
 /// A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -167,8 +175,11 @@ impl RunDirectory {
     /// [`Error::File`] where it is none, and for a broken configuration.
     pub fn open(path: &Path) -> Result<(Self, Config)> {
         let file = path.join("config.toml");
-        let text = fs::read_to_string(&file).map_err(|error| {
-            Error::file(path, format!("expected the folder of a run, found no config.toml: {error}"))
+        let text = read_text(&file, MOST_CONFIG).map_err(|error| match error {
+            Error::Io { source, .. } => {
+                Error::file(path, format!("expected the folder of a run, found no config.toml: {source}"))
+            }
+            other => other,
         })?;
         let config = Config::parse(&text, &[]).map_err(|error| Error::file(&file, error.to_string()))?;
         Ok((Self { path: path.to_owned(), lock: None }, config))
@@ -235,14 +246,10 @@ impl RunDirectory {
             };
             let path = self.checkpoint(epoch);
             attempts += 1;
-            match fs::read(&path) {
+            match read(&path, u64::MAX) {
                 // A run in progress may have deleted it since the listing.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound && attempts < 4 => {}
-                result => {
-                    return result
-                        .map_err(Error::io(&path, "read the checkpoint"))
-                        .map(|bytes| (path, bytes));
-                }
+                Err(error) if is_missing(&error) && attempts < 4 => {}
+                result => return result.map(|bytes| (path, bytes)),
             }
         }
     }
@@ -274,9 +281,9 @@ impl RunDirectory {
     /// [`Error::File`] for another broken line, with its number.
     pub fn records(&self) -> Result<Vec<StageRecord>> {
         let path = self.metrics();
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            result => result.map_err(Error::io(&path, "read"))?,
+        let text = match read_text(&path, u64::MAX) {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            result => result?,
         };
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let parse = |(number, line): (usize, &str)| {

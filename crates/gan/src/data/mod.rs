@@ -204,6 +204,8 @@ pub enum Source {
     Images(Images),
 }
 
+/// The most modes of a ring.
+const MOST_MODES: usize = 1_000_000;
 /// The longest side that pictures of a folder can be brought to.
 const LONGEST_SIDE: usize = 4096;
 
@@ -252,9 +254,10 @@ impl Data {
             Self::Laplace { location, scale } => numbers(Distribution::Laplace { location, scale }),
             Self::Mixture { ref components } => mixture(components),
             Self::Ring { modes, radius, std } => {
-                if modes == 0 || !(radius.is_finite() && std.is_finite() && std > 0.0) {
+                if !(1..=MOST_MODES).contains(&modes) || !(radius.is_finite() && std.is_finite() && std > 0.0) {
                     let found = format!("modes {modes}, radius {radius}, std {std}");
-                    return refuse("at least 1 mode, a finite radius and a std > 0", found);
+                    let expected = format!("1 to {MOST_MODES} modes, a finite radius and a std > 0");
+                    return refuse(&expected, found);
                 }
                 Ok(Source::Points(Points::Modes(Modes::ring(modes, radius, std))))
             }

@@ -1,6 +1,5 @@
 //! Numeric columns of a CSV file.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use tensor_ops::Scalar;
 
+use crate::files::open;
 use crate::{Error, Result};
 
 /// Which columns of a CSV file: by name, or by number from 1.
@@ -47,7 +47,7 @@ impl Table {
     /// [`Error::Io`] where it cannot be read; [`Error::File`], with line and column, for what is missing, not a number or
     /// not finite, for a column that is not there, and for one whose numbers are all the same.
     pub fn read(path: &Path, header: bool, chosen: Option<&[ColumnName]>) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "read"))?;
+        let (file, _) = open(path)?;
         Self::parse(file, header, chosen).map_err(|message| Error::file(path, message))
     }
 
