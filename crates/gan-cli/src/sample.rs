@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use gan::{Config, Latent, Precision, RunDirectory, Session, Source};
+use gan::{Config, Latent, Precision, RunDirectory, Session, Source, read_latents};
 use npyz::WriterBuilder;
-use tensor_ops::{Scalar, Shape, Tensor};
+use tensor_ops::{Scalar, Tensor};
 
 use crate::arguments::SampleArguments;
 use crate::failure::Failure;
@@ -13,9 +13,6 @@ use crate::pictures::save_samples;
 use crate::plot::ending;
 use crate::tell;
 use crate::train::open_sampler;
-
-/// The longest header of a .npy file, in bytes; of numbers it takes 128.
-const MOST_HEADER: usize = 1024;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
     if !["csv", "npy", "png"].contains(&ending(&arguments.out).as_str()) {
@@ -49,7 +46,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
     let label = label.map_err(Failure::input)?;
     let samples = match (&arguments.latent, arguments.count) {
         (Some(path), count) => {
-            let latent = read_latents(path)?;
+            let latent = read_latents(path).map_err(Failure::input)?;
             let found = latent.shape().first().copied().unwrap_or(0);
             if let Some(count) = count.filter(|&count| count != found) {
                 let problem = format!("expected {count} latents, as --count says, found {found}");
@@ -135,54 +132,4 @@ fn npy<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan
     let action = "encode the samples";
     write().map_err(|source| gan::Error::Io { path: path.to_owned(), action, source })?;
     Ok(bytes)
-}
-
-/// Refuses what is not the short header of an array of numbers, before a parser of all headers sees it: one that nests
-/// deep would exhaust the stack, one that is long the memory.
-fn check_header(bytes: &[u8]) -> Result<(), String> {
-    let start = if bytes.get(6) == Some(&1) { 10 } else { 12 };
-    let length = bytes.get(8..start).map(|length| length.iter().rev().fold(0, |all, &byte| all << 8 | usize::from(byte)));
-    let header = length.and_then(|length| bytes.get(start..)?.get(..length));
-    let Some(header) = header.filter(|_| bytes.starts_with(b"\x93NUMPY")) else {
-        return Err("expected a whole .npy file, found another or less".to_owned());
-    };
-    let brackets = header.iter().filter(|byte| b"([{".contains(byte)).count();
-    if header.len() > MOST_HEADER || brackets > 2 {
-        return Err(format!("expected the header of an array of numbers, found one of {} bytes", header.len()));
-    }
-    Ok(())
-}
-
-/// Latents from a .npy file of 32- or 64-bit floating point numbers, in row-major order, all finite.
-fn read_latents<T: Scalar>(path: &Path) -> Result<Tensor<T>, Failure> {
-    let failed = |problem: String| Failure::input(format!("{}: {problem}", path.display()));
-    let bytes = gan::read(path, u64::MAX).map_err(Failure::input)?;
-    check_header(&bytes).map_err(failed)?;
-    let file =
-        npyz::NpyFile::new(&bytes[..]).map_err(|error| failed(format!("expected a .npy file: {error}")))?;
-    if file.order() != npyz::Order::C {
-        return Err(failed("expected row-major (C) order, found column-major (Fortran) order".to_owned()));
-    }
-    let dims: Vec<usize> =
-        file.shape().iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)).collect();
-    let shape = Shape::new(&dims).map_err(|error| failed(error.to_string()))?;
-    if shape.len() > bytes.len() {
-        return Err(failed(format!("expected {shape} numbers, found {} bytes", bytes.len())));
-    }
-    let dtype = file.dtype().descr();
-    let read_as = |error: std::io::Error| failed(format!("expected {shape} numbers, found less: {error}"));
-    let values: Vec<f64> = match file.try_data::<f64>() {
-        Ok(data) => data.collect::<std::io::Result<_>>().map_err(read_as)?,
-        Err(file) => match file.try_data::<f32>() {
-            Ok(data) => data.map(|x| x.map(f64::from)).collect::<std::io::Result<_>>().map_err(read_as)?,
-            Err(_) => {
-                return Err(failed(format!("expected 32- or 64-bit floating point numbers, found {dtype}")));
-            }
-        },
-    };
-    if let Some(place) = values.iter().position(|x| !T::from_f64(*x).is_finite()) {
-        return Err(failed(format!("number {place}: expected a finite number, found {}", values[place])));
-    }
-    let values = values.into_iter().map(T::from_f64).collect();
-    Tensor::from_vec(shape, values).map_err(|error| failed(error.to_string()))
 }

@@ -225,7 +225,7 @@ impl Config {
             line: error
                 .span()
                 .map(|span| 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count()),
-            message: error.message().replace('\n', " "),
+            message: told(error.message()),
         };
         let mut config: Self = toml::from_str(text).map_err(syntax)?;
         if !overrides.is_empty() {
@@ -235,8 +235,7 @@ impl Config {
             }
             config = table.try_into().map_err(|error: toml::de::Error| Error::Syntax {
                 line: None,
-                message: format!("--set {}: {}", overrides.join(" "), error.to_string().trim())
-                    .replace('\n', " "),
+                message: format!("--set {}: {}", overrides.join(" "), told(error.to_string().trim())),
             })?;
         }
         config.check()?;
@@ -281,8 +280,8 @@ impl Config {
         match train.discriminator_steps.checked_add(train.generator_steps) {
             Some(1..) => {}
             steps => {
-                let found = steps.map_or("more".to_owned(), |steps| steps.to_string());
-                return refuse("train.generator_steps", "1 to 2^64 - 1 steps of D and G in an epoch", found);
+                let found = steps.map_or("more than 2^64".to_owned(), |steps| steps.to_string());
+                return refuse("train.generator_steps", "at least one step of D or G in an epoch", found);
             }
         }
         if !train.batch.is_multiple_of(train.packing.max(1)) {
@@ -308,7 +307,9 @@ impl Config {
         };
         let mut settings = Vec::new();
         let table = Value::try_from(self);
-        table.iter().for_each(|table| flatten("", table, &mut |path, value| numbers(path, value, &mut settings)));
+        table
+            .iter()
+            .for_each(|table| flatten("", table, &mut |path, value| numbers(path, value, &mut settings)));
         match settings.into_iter().find(|(_, number)| !(number.abs() <= most)) {
             Some((path, number)) => {
                 let message = format!("{path}: expected a number of at most {most:e}, found {number:?}");
@@ -344,7 +345,10 @@ impl Config {
             ("generator.layers", network(generator, &self.optimizer.generator, averages)),
             ("discriminator.layers", network(discriminator, &self.optimizer.discriminator, 0)),
             ("train.batch", product(&[self.train.batch, given.saturating_add(kept), number])),
-            ("evaluate.rows", product(&[self.evaluate.rows, given.saturating_add(row.len()), size_of::<f64>()])),
+            (
+                "evaluate.rows",
+                product(&[self.evaluate.rows, given.saturating_add(row.len()), size_of::<f64>()]),
+            ),
         ];
         let bytes = wanted.iter().fold(0_usize, |all, (_, bytes)| all.saturating_add(*bytes));
         match wanted.into_iter().max_by_key(|(_, bytes)| *bytes) {
@@ -439,6 +443,13 @@ impl Config {
         }
         Ok((generator, discriminator))
     }
+}
+
+/// What a reader of TOML says, in one line that says what was expected.
+fn told(message: &str) -> String {
+    let says = ["expected", "missing field", "unknown field"].iter().any(|word| message.contains(word));
+    let expected = if says { "" } else { "expected a whole configuration: " };
+    format!("{expected}{}", message.replace('\n', " "))
 }
 
 /// Reads layers one by one, so that an error names its layer by number.

@@ -13,7 +13,8 @@ use crate::{Error, Result};
 /// [`Error::Io`] where it cannot be read, [`Error::File`] where it is longer, or longer than there is memory for.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let refuse = |length: u64| {
-        let expected = if length > most { format!("at most {most} bytes") } else { "what fits into memory".into() };
+        let expected =
+            if length > most { format!("at most {most} bytes") } else { "what fits into memory".into() };
         Err(Error::file(path, format!("expected {expected}, found {length} bytes")))
     };
     let file = File::open(path).map_err(Error::io(path, "read"))?;

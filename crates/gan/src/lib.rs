@@ -44,7 +44,7 @@ pub use config::{
 };
 pub use data::{
     Column, ColumnName, Component, Data, Distribution, ImageFacts, Images, Latent, MixtureComponent, Modes,
-    Place, Points, Source, Table,
+    Place, Points, Source, Table, read_latents,
 };
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Kind, Measure};

@@ -48,7 +48,8 @@ impl Rules {
             return refuse("train.packing", expected, self.packing.to_string());
         }
         let packed = self.packing.checked_mul(made.len());
-        let fits = if self.packing == 1 { made == seen } else { packed.is_some_and(|numbers| *seen == [numbers]) };
+        let fits =
+            if self.packing == 1 { made == seen } else { packed.is_some_and(|numbers| *seen == [numbers]) };
         if !fits {
             let packed = if self.packing == 1 { "" } else { "that, packed, is " };
             let expected = format!("an output {packed}{seen}, the discriminator's input");

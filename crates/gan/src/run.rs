@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::config::MOST_CONFIG;
 use crate::files::{
     append, beside, lock, make_folder, read, read_text, remove, remove_strays, rename, write_atomically,
 };
-use crate::config::MOST_CONFIG;
 use crate::{Config, Error, Evaluation, Kind, Measure, Result, StageResult};
 
 /// The folder of the checkpoints.
@@ -153,8 +153,9 @@ impl RunDirectory {
     /// [`Error::Io`] where nothing can be written.
     pub fn claim(&mut self) -> Result<()> {
         for folder in [&self.path, &self.checkpoints()] {
-            let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
-            for entry in entries.flatten() {
+            let none =
+                |error| Error::file(folder, format!("expected a folder of a run, found none: {error}"));
+            for entry in fs::read_dir(folder).map_err(none)?.flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
                     return Err(Error::file(&entry.path(), "expected a file or folder, found a link"));
                 }

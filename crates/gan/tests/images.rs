@@ -125,7 +125,7 @@ fn broken_idx_files_are_refused() {
         (
             "overflows",
             idx(&[u32::MAX, u32::MAX, u32::MAX], &[]),
-            "images: shape [4294967295, 4294967295, 4294967295]: more elements than memory can hold",
+            "images: shape [4294967295, 4294967295, 4294967295]: expected no more elements than memory can hold",
         ),
     ];
     for (name, bytes, message) in cases {

@@ -1,6 +1,6 @@
 //! Ways to break bytes.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 /// The bytes up to each of about `count` lengths, spread evenly, all shorter than the whole.
 pub(crate) fn cut(bytes: &[u8], count: usize) -> impl Iterator<Item = (usize, Vec<u8>)> + '_ {
@@ -24,6 +24,12 @@ pub(crate) fn zipped(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// What was zipped, unless that is broken.
+pub(crate) fn unzipped(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut all).ok().map(|_| all)
 }
 
 /// So many zeros, gzipped, after these bytes.

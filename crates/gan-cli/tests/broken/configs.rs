@@ -44,8 +44,8 @@ const HUGE: &[&str] = &[
     "train.packing=9223372036854775807",
     "evaluate.rows=1000000000000",
     "evaluate.rows=9223372036854775807",
-    "latent.dim=1000000000000 --set generator.input=[1000000000000]",
-    "latent.dim=9223372036854775807 --set generator.input=[9223372036854775807]",
+    "generator.input=[1000000000000] --set latent.dim=1000000000000",
+    "generator.input=[9223372036854775807] --set latent.dim=9223372036854775807",
     "generator.input=[4294967296,4294967296]",
     "generator.input=[1,1,1,1,1,1,1,1,1]",
     "generator.input=[]",
@@ -62,7 +62,6 @@ const HUGE: &[&str] = &[
     "discriminator.layers.3.units=9223372036854775807",
     "discriminator.layers.1={layer=\"embedding\",input_dim=9223372036854775807,output_dim=9223372036854775807}",
     "discriminator.layers.1={layer=\"label_embedding\",classes=9223372036854775807,units=9223372036854775807}",
-    "discriminator.layers.1={layer=\"minibatch_std\",group=9223372036854775807}",
     "generator.layers.1={layer=\"up_sampling2d\",size=9223372036854775807}",
     "generator.layers.1={layer=\"conv2d_transpose\",filters=1,kernel_size=2,strides=9223372036854775807}",
     "data={kind=\"ring\",modes=9223372036854775807,std=1.0}",
@@ -101,7 +100,8 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
         ("no data", good.split("data =").next().unwrap_or_default().as_bytes().to_vec()),
         (
             "brackets in a lambda",
-            good.replace("\"flatten\"", &format!("\"lambda\", expression = \"{}\"", "(".repeat(100_000))).into_bytes(),
+            good.replace("\"flatten\"", &format!("\"lambda\", expression = \"{}\"", "(".repeat(100_000)))
+                .into_bytes(),
         ),
         ("a lambda of nothing", good.replace("\"flatten\"", "\"lambda\", expression = \"\"").into_bytes()),
     ]
@@ -125,7 +125,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case.arguments[3] = path.to_owned();
         cases.push(case);
     }
-    for table in ["", "data.", "latent.", "generator.", "generator.layers.1.", "objective.", "train.", "output."] {
+    for table in
+        ["", "data.", "latent.", "generator.", "generator.layers.1.", "objective.", "train.", "output."]
+    {
         cases.push(set(&format!("{table}nonsense=1"), "nonsense"));
     }
     for (keys, values) in [(COUNTS, NOT_COUNTS), (NUMBERS, NOT_NUMBERS)] {
@@ -134,9 +136,20 @@ pub(crate) fn cases() -> Vec<Case> {
             cases.extend(values.iter().map(|value| set(&format!("{key}={value}"), field)));
         }
     }
-    cases.extend(HUGE.iter().map(|setting| set(setting, setting.split(['.', '=']).next().unwrap_or_default())));
+    cases.extend(
+        HUGE.iter().map(|setting| set(setting, setting.split(['.', '=']).next().unwrap_or_default())),
+    );
     let path = format!("data{}=1", ".x".repeat(30_000));
-    cases.extend([set(&path, "--set"), set("", "--set"), set("=", "--set"), set("generator.layers.99=1", "99")]);
+    cases.extend([
+        set(&path, "--set"),
+        set("", "--set"),
+        set("=", "--set"),
+        set("generator.layers.99=1", "99"),
+    ]);
+    cases.push(set(
+        "discriminator.layers.1={layer=\"minibatch_std\",group=9223372036854775807}",
+        "train.batch",
+    ));
     cases.push(set("generator.layers.-1.units=1", "--set"));
     cases.push(set("data.kind=\"\\u0007\"", "--set"));
     cases
@@ -144,7 +157,9 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn set(setting: &str, names: &str) -> Case {
     let mut arguments = words("train --quiet --run out --set");
-    arguments.extend(setting.split(" --set ").collect::<Vec<_>>().join("\n--set\n").split('\n').map(str::to_owned));
+    arguments.extend(
+        setting.split(" --set ").collect::<Vec<_>>().join("\n--set\n").split('\n').map(str::to_owned),
+    );
     let what: String = setting.chars().take(100).collect();
     Case { what, files: Vec::new(), before: "", arguments, names: names.to_owned() }
 }

@@ -21,13 +21,8 @@ pub(crate) struct Good {
 const CHECKPOINT: &str = "run/checkpoints/2.safetensors";
 const CLASSIFIER: &str = "run/classifier.safetensors";
 /// What reads a checkpoint.
-const READERS: [&str; 5] = [
-    "resume run --quiet",
-    "sample run --count 2 --out a.csv",
-    "evaluate run",
-    "inspect run",
-    "plot run",
-];
+const READERS: [&str; 5] =
+    ["resume run --quiet", "sample run --count 2 --out a.csv", "evaluate run", "inspect run", "plot run"];
 
 impl Good {
     pub(crate) fn make(folder: &Path) -> Self {
@@ -47,7 +42,10 @@ impl Good {
             images: train(
                 "images",
                 images,
-                &[("images", idx(&[6, 2, 2], &(0..24).collect::<Vec<u8>>())), ("labels", idx(&[6], &[0, 1, 0, 1, 0, 1]))],
+                &[
+                    ("images", idx(&[6, 2, 2], &(0..24).collect::<Vec<u8>>())),
+                    ("labels", idx(&[6], &[0, 1, 0, 1, 0, 1])),
+                ],
             ),
         }
     }
@@ -91,13 +89,23 @@ impl Good {
         for command in READERS {
             let mut case = |what: &str, before: &'static str, names: &str| {
                 let (what, names) = (format!("{what}: {command}"), names.to_owned());
-                cases.push(Case { what, files: self.table.clone(), before, arguments: words(command), names });
+                cases.push(Case {
+                    what,
+                    files: self.table.clone(),
+                    before,
+                    arguments: words(command),
+                    names,
+                });
             };
             case("no folder", "rm -r run", "run");
             case("a file", "rm -r run; touch run", "run");
             case("no config", "rm run/config.toml", "run");
             case("no checkpoints", "rm -r run/checkpoints", "run/checkpoints");
-            case("checkpoints that are a file", "rm -r run/checkpoints; touch run/checkpoints", "run/checkpoints");
+            case(
+                "checkpoints that are a file",
+                "rm -r run/checkpoints; touch run/checkpoints",
+                "run/checkpoints",
+            );
             case("an empty folder of checkpoints", "rm run/checkpoints/*", "run/checkpoints");
             case("a large checkpoint", "truncate -s 1T run/checkpoints/2.safetensors", CHECKPOINT);
             case("a large config", "truncate -s 1T run/config.toml", "run/config.toml");
@@ -112,7 +120,10 @@ impl Good {
             ("metrics that are none", "printf '{\"stage\": -1}\n' > run/metrics.jsonl"),
             ("metrics in Latin-1", "printf '\\351\n' > run/metrics.jsonl"),
             ("large metrics", "truncate -s 1T run/metrics.jsonl"),
-            ("nested metrics", "head -c 100000 /dev/zero | tr '\\0' '[' > run/metrics.jsonl; echo >> run/metrics.jsonl"),
+            (
+                "nested metrics",
+                "head -c 100000 /dev/zero | tr '\\0' '[' > run/metrics.jsonl; echo >> run/metrics.jsonl",
+            ),
         ] {
             let (what, arguments) = (what.to_owned(), words("inspect run"));
             let names = "run/metrics.jsonl".to_owned();
@@ -142,13 +153,28 @@ impl Good {
             broken.push((format!("numbers {dtype}"), npy(dtype, "False", "(2, 2)", &[0; 64])));
         }
         for shape in [
-            "(2, 3)", "()", "(4,)", "(0, 2)", "(2, 0)", "(-1, 2)", "(2, 2, 2)", "2", "[2, 2]", "(1.5, 2)", "('a',)",
-            "(1099511627776, 2)", "(18446744073709551615, 2)", "(4294967296, 4294967296)", "(9223372036854775808,)",
-            "(99999999999999999999999999,)", "(1, 1, 1, 1, 1, 1, 1, 1, 4)",
+            "(2, 3)",
+            "()",
+            "(4,)",
+            "(0, 2)",
+            "(2, 0)",
+            "(-1, 2)",
+            "(2, 2, 2)",
+            "2",
+            "[2, 2]",
+            "(1.5, 2)",
+            "('a',)",
+            "(1099511627776, 2)",
+            "(18446744073709551615, 2)",
+            "(4294967296, 4294967296)",
+            "(9223372036854775808,)",
+            "(99999999999999999999999999,)",
+            "(1, 1, 1, 1, 1, 1, 1, 1, 4)",
         ] {
             broken.push((format!("shape {shape}"), npy("<f8", "False", shape, &[0; 32])));
         }
-        for (what, bytes) in [("NaN", f64::NAN), ("infinity", f64::INFINITY), ("more than f32 holds", 1e308)] {
+        for (what, bytes) in [("NaN", f64::NAN), ("infinity", f64::INFINITY), ("more than f32 holds", 1e308)]
+        {
             broken.push((what.to_owned(), npy("<f8", "False", "(1, 2)", &[bytes.to_le_bytes(); 2].concat())));
         }
         broken.push(("columns first".to_owned(), npy("<f8", "True", "(2, 2)", &[0; 32])));
@@ -162,14 +188,18 @@ impl Good {
         broken.push(("a header of 2^32 - 1 bytes".to_owned(), long));
         broken.push(("text".to_owned(), b"1.0 2.0".to_vec()));
         let command = "sample run --latent z.npy --out a.csv";
-        let case = |(what, bytes)| Self::case(&self.table, format!("latents: {what}"), "z.npy", bytes, command);
+        let case =
+            |(what, bytes)| Self::case(&self.table, format!("latents: {what}"), "z.npy", bytes, command);
         let mut cases: Vec<Case> = broken.into_iter().map(case).collect();
         for before in ["", "mkdir z.npy", "truncate -s 1T z.npy", "ln -s /dev/zero z.npy"] {
             let (what, names) = (format!("latents: {before}"), "z.npy".to_owned());
             cases.push(Case { what, files: self.table.clone(), before, arguments: words(command), names });
         }
-        for (count, names) in [("0", "--count"), ("-1", "--count"), ("1000000000000", "memory"), ("18446744073709551615", "memory")] {
-            let (what, arguments) = (format!("{count} samples"), format!("sample run --out a.csv --count {count}"));
+        for (count, names) in
+            [("0", "--count"), ("-1", "-1"), ("1000000000000", "memory"), ("18446744073709551615", "memory")]
+        {
+            let (what, arguments) =
+                (format!("{count} samples"), format!("sample run --out a.csv --count {count}"));
             let (files, arguments) = (self.table.clone(), words(&arguments));
             cases.push(Case { what, files, before: "", arguments, names: names.to_owned() });
         }
@@ -208,22 +238,36 @@ fn headers(good: &[u8]) -> Vec<(String, Vec<u8>)> {
         .map(|length: u64| (format!("a header of {length} bytes"), put(good, 0, &length.to_le_bytes())))
         .collect();
     let tensor = |entries: &str| safetensors(entries, 32);
-    let entry = |shape: &str, offsets: &str| format!("{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":{offsets}}}");
+    let entry = |shape: &str, offsets: &str| {
+        format!("{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":{offsets}}}")
+    };
     for (what, header) in [
         ("no JSON", "text".to_owned()),
         ("a list", "[]".to_owned()),
         ("nested lists", format!("{{\"a\":{}", "[".repeat(100_000))),
         ("Latin-1", "{\"\u{fffd}\":".to_owned()),
         ("a tensor of 2^64 numbers", format!("{{\"a\":{}}}", entry("[4294967296,4294967296]", "[0,32]"))),
-        ("a tensor of 2^63 bytes", format!("{{\"a\":{}}}", entry("[2305843009213693952]", "[0,9223372036854775808]"))),
+        (
+            "a tensor of 2^63 bytes",
+            format!("{{\"a\":{}}}", entry("[2305843009213693952]", "[0,9223372036854775808]")),
+        ),
         ("a tensor beyond the end", format!("{{\"a\":{}}}", entry("[16]", "[0,64]"))),
         ("a tensor that ends before it begins", format!("{{\"a\":{}}}", entry("[8]", "[32,0]"))),
         ("a tensor at -1", format!("{{\"a\":{}}}", entry("[8]", "[-1,31]"))),
         ("another size than its shape", format!("{{\"a\":{}}}", entry("[7]", "[0,32]"))),
         ("bytes that belong to none", format!("{{\"a\":{}}}", entry("[4]", "[0,16]"))),
-        ("a tensor twice", format!("{{\"a\":{0},\"a\":{1}}}", entry("[4]", "[0,16]"), entry("[4]", "[16,32]"))),
-        ("tensors that overlap", format!("{{\"a\":{0},\"b\":{1}}}", entry("[8]", "[0,32]"), entry("[4]", "[16,32]"))),
-        ("metadata that are numbers", format!("{{\"__metadata__\":{{\"a\":1}},\"a\":{}}}", entry("[8]", "[0,32]"))),
+        (
+            "a tensor twice",
+            format!("{{\"a\":{0},\"a\":{1}}}", entry("[4]", "[0,16]"), entry("[4]", "[16,32]")),
+        ),
+        (
+            "tensors that overlap",
+            format!("{{\"a\":{0},\"b\":{1}}}", entry("[8]", "[0,32]"), entry("[4]", "[16,32]")),
+        ),
+        (
+            "metadata that are numbers",
+            format!("{{\"__metadata__\":{{\"a\":1}},\"a\":{}}}", entry("[8]", "[0,32]")),
+        ),
         ("an unknown type", format!("{{\"a\":{}}}", entry("[8]", "[0,32]").replace("F32", "F33"))),
     ] {
         broken.push((what.to_owned(), tensor(&header)));
@@ -271,14 +315,24 @@ fn hostile(good: &[u8]) -> Vec<(String, Vec<u8>)> {
         broken.push((format!("{key} = {value}"), made(&|_, place| place[key] = value.clone())));
     }
     let name = "generator.0.kernel";
-    broken.push(("a tensor that is missing".to_owned(), made(&|header, _| {
-        let tensor = header.as_object_mut().unwrap().remove(name).unwrap();
-        header["../../../etc/passwd"] = tensor;
-    })));
-    for (what, value) in [("of another shape", json!([4])), ("of an impossible shape", json!([u64::MAX, 2])), ("of many axes", json!([2, 1, 1, 2]))] {
+    broken.push((
+        "a tensor that is missing".to_owned(),
+        made(&|header, _| {
+            let tensor = header.as_object_mut().unwrap().remove(name).unwrap();
+            header["../../../etc/passwd"] = tensor;
+        }),
+    ));
+    for (what, value) in [
+        ("of another shape", json!([4])),
+        ("of an impossible shape", json!([u64::MAX, 2])),
+        ("of many axes", json!([2, 1, 1, 2])),
+    ] {
         broken.push((format!("a tensor {what}"), made(&|header, _| header[name]["shape"] = value.clone())));
     }
-    broken.push(("a tensor of another type".to_owned(), made(&|header, _| header[name]["dtype"] = json!("I32"))));
+    broken.push((
+        "a tensor of another type".to_owned(),
+        made(&|header, _| header[name]["dtype"] = json!("I32")),
+    ));
     let mut nan = made(&|_, _| {});
     let end = nan.len();
     nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());

@@ -5,14 +5,17 @@ use crate::{Case, bytes, config};
 const GOOD: &str = "a,b\n1,2\n3,4\n5,7\n";
 
 pub(crate) fn cases() -> Vec<Case> {
-    let columns = |columns: &str| config(&format!("{{ kind = \"csv\", path = \"rows.csv\"{columns} }}"), &[2]);
+    let columns =
+        |columns: &str| config(&format!("{{ kind = \"csv\", path = \"rows.csv\"{columns} }}"), &[2]);
     let csv = |what: &str, bytes: &[u8]| {
         Case::train(format!("csv: {what}"), &columns(""), "rows.csv").with("rows.csv", bytes)
     };
     let mut cases: Vec<Case> = bytes::cut(&GOOD.as_bytes()[..8], 8)
         .map(|(length, bytes)| csv(&format!("cut to {length} bytes"), &bytes))
         .collect();
-    for field in ["", "x", "nan", "inf", "-inf", "1e400", "0x10", "1_000", "1,5", "\u{662}", "1 2", "--1", "\"", "'1'"] {
+    for field in
+        ["", "x", "nan", "inf", "-inf", "1e400", "0x10", "1_000", "1,5", "\u{662}", "1 2", "--1", "\"", "'1'"]
+    {
         cases.push(csv(&format!("the number {field}"), format!("a,b\n1,2\n{field},4\n").as_bytes()));
     }
     let long = "9".repeat(1 << 20);

@@ -194,7 +194,9 @@ fn decode(path: &Path, [height, width]: [u32; 2], turn: &Mutex<()>, out: &mut [u
     }
     let bytes_of_pixels = decoder.total_bytes();
     if bytes_of_pixels > MOST_MEMORY {
-        return Err(failed(format!("expected at most {MOST_MEMORY} bytes of pixels, found {bytes_of_pixels}")));
+        return Err(failed(format!(
+            "expected at most {MOST_MEMORY} bytes of pixels, found {bytes_of_pixels}"
+        )));
     }
     if is_cut_off(&bytes) {
         return Err(failed("expected a whole JPEG, found no end".to_owned()));

@@ -453,7 +453,8 @@ impl<T: Scalar> Session<T> {
         if is_there(bytes) {
             return Ok(());
         }
-        let (expected, found) = ("what fits into memory".to_owned(), format!("{rows}, which take {bytes} bytes"));
+        let (expected, found) =
+            ("what fits into memory".to_owned(), format!("{rows}, which take {bytes} bytes"));
         Err(Error::Setting { field: "rows", expected, found })
     }
 
