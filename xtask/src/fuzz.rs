@@ -35,7 +35,9 @@ const LIMITS: [&str; 3] = ["-rss_limit_mb=256", "-timeout=1", "-verbosity=0"];
 pub(crate) fn fuzz(root: &Path, target: &Path, args: &[OsString]) -> Outcome {
     let seconds = match args {
         [] => SECONDS,
-        [only] => only.to_str().and_then(|text| text.parse().ok()).ok_or("`fuzz` takes a number of seconds")?,
+        [only] => {
+            only.to_str().and_then(|text| text.parse().ok()).ok_or("`fuzz` takes a number of seconds")?
+        }
         _ => return Err("`fuzz` takes at most one argument, SECONDS".into()),
     };
     let folder = target.join("fuzz");

@@ -156,11 +156,11 @@ pub(crate) fn open_sampler<T: Scalar>(run: &RunDirectory, config: Config) -> Res
 }
 
 fn restored<T: Scalar>(run: &RunDirectory, mut session: Session<T>) -> Result<Session<T>, Failure> {
-    let (path, bytes) = run.newest_checkpoint().map_err(Failure::input)?;
+    let most = session.longest_checkpoint();
+    let (path, bytes) = run.newest_checkpoint(most).map_err(Failure::input)?;
     let Err(error) = session.restore(&bytes) else { return Ok(session) };
     let older = run.checkpoint_epochs().unwrap_or_default().into_iter().map(|epoch| run.checkpoint(epoch));
-    let is_sound =
-        |path: &PathBuf| gan::read(path, u64::MAX).is_ok_and(|bytes| session.restore(&bytes).is_ok());
+    let is_sound = |path: &PathBuf| gan::read(path, most).is_ok_and(|bytes| session.restore(&bytes).is_ok());
     let advice = older.filter(|older| *older != path).find(is_sound).map_or_else(String::new, |sound| {
         format!("; {} is sound: to go on from there, move the broken file away", sound.display())
     });

@@ -235,7 +235,7 @@ impl Config {
             }
             config = table.try_into().map_err(|error: toml::de::Error| Error::Syntax {
                 line: None,
-                message: format!("--set {}: {}", overrides.join(" "), told(error.to_string().trim())),
+                message: told(&format!("--set {}: {}", overrides.join(" "), error.to_string().trim())),
             })?;
         }
         config.check()?;

@@ -235,11 +235,11 @@ impl RunDirectory {
         self.checkpoints().join(format!("{epoch}.safetensors"))
     }
 
-    /// The newest checkpoint: its place and its bytes.
+    /// The newest checkpoint, of at most so many bytes: its place and its bytes.
     ///
     /// # Errors
-    /// [`Error::File`] where there is none, [`Error::Io`] where it cannot be read.
-    pub fn newest_checkpoint(&self) -> Result<(PathBuf, Vec<u8>)> {
+    /// [`Error::File`] where there is none, or a longer one, [`Error::Io`] where it cannot be read.
+    pub fn newest_checkpoint(&self, most: u64) -> Result<(PathBuf, Vec<u8>)> {
         let mut attempts = 0;
         loop {
             let Some(&epoch) = self.checkpoint_epochs()?.first() else {
@@ -247,7 +247,7 @@ impl RunDirectory {
             };
             let path = self.checkpoint(epoch);
             attempts += 1;
-            match read(&path, u64::MAX) {
+            match read(&path, most) {
                 // A run in progress may have deleted it since the listing.
                 Err(error) if is_missing(&error) && attempts < 4 => {}
                 result => return result.map(|bytes| (path, bytes)),
@@ -320,7 +320,7 @@ mod tests {
         let run = if folder.exists() {
             let (mut run, _) = RunDirectory::open(folder)?;
             run.claim()?;
-            session.restore(&run.newest_checkpoint()?.1)?;
+            session.restore(&run.newest_checkpoint(u64::MAX)?.1)?;
             run.rewind_records(session.epoch())?;
             run
         } else {
@@ -378,7 +378,7 @@ mod tests {
                     assert!(!message.contains('\n'), "{message}");
                     failed += 1;
                     if let Ok((begun, _)) = RunDirectory::open(&run) {
-                        let (_, bytes) = begun.newest_checkpoint().unwrap();
+                        let (_, bytes) = begun.newest_checkpoint(u64::MAX).unwrap();
                         Session::<f32>::new(config.clone()).unwrap().restore(&bytes).unwrap();
                     } else {
                         assert_eq!(

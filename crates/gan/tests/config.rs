@@ -343,7 +343,11 @@ fn what_is_missing_is_named() {
 fn text_that_is_no_toml_is_refused_with_its_line() {
     assert_eq!(error_of("hello", &[]), "line 1: key with no value, expected `=`");
     check("[data]", "[data", &format!("line {}: unclosed table, expected `]`", line("[data]")));
-    check("batch = 1\n", "batch = 1\nbatch = 2\n", &format!("line {}: duplicate key", line("batch = 1") + 1));
+    check(
+        "batch = 1\n",
+        "batch = 1\nbatch = 2\n",
+        &format!("line {}: expected a whole configuration: duplicate key", line("batch = 1") + 1),
+    );
 }
 
 #[test]

@@ -108,6 +108,11 @@ impl Good {
             );
             case("an empty folder of checkpoints", "rm run/checkpoints/*", "run/checkpoints");
             case("a large checkpoint", "truncate -s 1T run/checkpoints/2.safetensors", CHECKPOINT);
+            case(
+                "a checkpoint longer than its run",
+                "truncate -s 50M run/checkpoints/2.safetensors",
+                CHECKPOINT,
+            );
             case("a large config", "truncate -s 1T run/config.toml", "run/config.toml");
             case("half a config", "truncate -s 300 run/config.toml", "run/config.toml");
             case("another config", "sed -i 's/seed = 0/seed = 1/' run/config.toml", "train.seed");
