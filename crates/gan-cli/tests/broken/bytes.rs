@@ -34,7 +34,7 @@ pub(crate) fn unzipped(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// So many zeros, gzipped, after these bytes.
 pub(crate) fn bomb(start: &[u8], megabytes: usize) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(start).unwrap();
     (0..megabytes).for_each(|_| encoder.write_all(&[0; 1 << 20]).unwrap());
     encoder.finish().unwrap()

@@ -49,8 +49,9 @@ fn idx_cases() -> Vec<Case> {
     }
     cases.push(case("2^40 images".to_owned(), idx(&[1 << 31, 1 << 9, 1], &[0; 64])));
     cases.push(case("2^96 pixels".to_owned(), idx(&[u32::MAX; 3], &[0; 64])));
-    cases.push(case("a bomb".to_owned(), bomb(&idx(&[1 << 28, 2, 2], &[]), 1 << 10)));
-    cases.push(case("a bomb that says less".to_owned(), bomb(&good, 1 << 10)));
+    cases.push(case("a bomb".to_owned(), bomb(&idx(&[1 << 28, 2, 2], &[]), 100)));
+    cases.push(case("a bomb that memory holds".to_owned(), bomb(&idx(&[25 << 20, 2, 2], &[]), 100)));
+    cases.push(case("a bomb that says less".to_owned(), bomb(&good, 100)));
     cases.push(case("more than it says".to_owned(), [&good[..], &[0]].concat()));
     cases.push(case("gzip in gzip".to_owned(), zipped(&packed)));
     cases.push(case("text after gzip".to_owned(), [&packed[..], b"text"].concat()));
@@ -81,7 +82,7 @@ fn label_cases() -> Vec<Case> {
     cases.push(case("none".to_owned(), idx(&[0], &[])));
     cases.push(case("2^32 - 1".to_owned(), idx(&[u32::MAX], &[0; 6])));
     cases.push(case("images".to_owned(), images.clone()));
-    cases.push(case("a bomb".to_owned(), bomb(&idx(&[1 << 30], &[]), 1 << 10)));
+    cases.push(case("a bomb".to_owned(), bomb(&idx(&[1 << 30], &[]), 100)));
     cases.push(Case::train("labels: missing", &config, "labels").with("images", &images[..]));
     cases
 }
