@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program reports by printing")]
 
+mod fuzz;
 mod peers;
 mod reproduce;
 mod soak;
@@ -33,7 +34,7 @@ struct Task {
 }
 
 /// Every command. `help` prints this table, and `tidy` compares the READMEs with it.
-const TASKS: [Task; 10] = [
+const TASKS: [Task; 11] = [
     Task {
         name: "train",
         args: "[ARGS]",
@@ -75,6 +76,12 @@ const TASKS: [Task; 10] = [
         args: "[--quick]",
         about: "kill, interrupt and repeat runs of the program, many times",
         run: |args| soak::soak(&target()?, args),
+    },
+    Task {
+        name: "fuzz",
+        args: "[SECONDS]",
+        about: "coverage-guided fuzzing of all that the program reads, each reader so long",
+        run: |args| fuzz::fuzz(&root()?, &target()?, args),
     },
     Task { name: "tidy", args: "", about: "check what the compiler does not see", run: run_tidy },
     Task { name: "ci", args: "", about: "everything that must pass, cheapest first", run: ci },

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::process::ExitCode;
 
+/// How much is shown of each end of a long message, in characters.
+const LONGEST: usize = 400;
+
 /// A failure: one line, and the exit code that tells scripts what kind it is.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -21,9 +24,9 @@ impl Failure {
         Self { code: 1, message: message.to_string() }
     }
 
-    /// What a run's folder refuses: the system did, while running, or the folder is not what it should be.
+    /// What went wrong with a run's folder: a file is not what it should be, or the run or the system failed.
     pub(crate) fn of_folder(error: gan::Error) -> Self {
-        if let gan::Error::Io { .. } = error { Self::running(error) } else { Self::input(error) }
+        if let gan::Error::File { .. } = error { Self::input(error) } else { Self::running(error) }
     }
 
     pub(crate) fn code(&self) -> ExitCode {
@@ -33,7 +36,13 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<&str> = self.message.split_whitespace().collect();
-        write!(f, "error: {}", lines.join(" "))
+        let words: Vec<&str> = self.message.split_whitespace().collect();
+        let line: Vec<char> = words.join(" ").chars().collect();
+        let text = |part: &[char]| part.iter().collect::<String>();
+        if line.len() <= 2 * LONGEST {
+            return write!(f, "error: {}", text(&line));
+        }
+        // What was found may be as long as a file.
+        write!(f, "error: {} ... {}", text(&line[..LONGEST]), text(&line[line.len() - LONGEST..]))
     }
 }

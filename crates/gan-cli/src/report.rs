@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use gan::{
     Comparison, Config, Evaluation, Kind, Measure, PRESETS, Precision, RunDirectory, Session, figures,
+    read_latents,
 };
 use nn::weights::Reader;
 use serde_json::json;
@@ -14,7 +15,6 @@ use tensor_ops::Scalar;
 
 use crate::failure::Failure;
 use crate::pictures::{endings, save_main, write_all};
-use crate::sample::read_npy;
 use crate::train::{open_session, prepare_classifier};
 use crate::{print, tell};
 
@@ -29,9 +29,10 @@ fn compare<T: Scalar>(
     samples: Option<&Path>,
 ) -> Result<(Session<T>, Comparison), Failure> {
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
-    let from_file = samples.map(|path| Ok((path, read_npy(path)?))).transpose()?;
+    let from_file =
+        samples.map(|path| Ok((path, read_latents(path).map_err(Failure::input)?))).transpose()?;
     let mut session = open_session::<T>(run, config)?;
-    prepare_classifier(run, &mut session).map_err(Failure::running)?;
+    prepare_classifier(run, &mut session).map_err(Failure::of_folder)?;
     let result = match from_file {
         Some((path, samples)) => {
             let failed = |error| Failure::input(format!("{}: {error}", path.display()));
@@ -186,7 +187,7 @@ fn inspect_run<T: Scalar>(run: &RunDirectory, config: Config, as_json: bool) -> 
 
 fn inspect_file(path: &Path, as_json: bool) -> Result<ExitCode, Failure> {
     let failed = |problem: String| Failure::input(format!("{}: {problem}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
+    let bytes = gan::read(path, u64::MAX).map_err(Failure::input)?;
     let tensors = Reader::new(&bytes).map_err(|error| failed(error.to_string()))?.tensors();
     if as_json {
         let list: Vec<_> = tensors

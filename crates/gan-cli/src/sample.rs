@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use gan::{Config, Latent, Precision, RunDirectory, Session, Source};
+use gan::{Config, Latent, Precision, RunDirectory, Session, Source, read_latents};
 use npyz::WriterBuilder;
-use tensor_ops::{Scalar, Shape, Tensor};
+use tensor_ops::{Scalar, Tensor};
 
 use crate::arguments::SampleArguments;
 use crate::failure::Failure;
@@ -46,7 +46,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
     let label = label.map_err(Failure::input)?;
     let samples = match (&arguments.latent, arguments.count) {
         (Some(path), count) => {
-            let latent = read_npy(path)?;
+            let latent = read_latents(path).map_err(Failure::input)?;
             let found = latent.shape().first().copied().unwrap_or(0);
             if let Some(count) = count.filter(|&count| count != found) {
                 let problem = format!("expected {count} latents, as --count says, found {found}");
@@ -81,7 +81,7 @@ fn fresh_latents<T: Scalar>(
     let Some(steps) = arguments.interpolate else {
         return session.latents(count, seed, truncation).map_err(Failure::input);
     };
-    Shape::new(&[count, steps, latent.dim()]).map_err(Failure::input)?;
+    session.check_room(count.saturating_mul(steps)).map_err(Failure::input)?;
     let ends = session.latents(count.saturating_mul(2), seed, truncation).map_err(Failure::input)?;
     let mut ways = Vec::new();
     for pair in ends.data().chunks_exact(2 * latent.dim()) {
@@ -132,37 +132,4 @@ fn npy<T: Scalar + npyz::AutoSerialize>(path: &Path, samples: &Tensor<T>) -> gan
     let action = "encode the samples";
     write().map_err(|source| gan::Error::Io { path: path.to_owned(), action, source })?;
     Ok(bytes)
-}
-
-/// Latents from a .npy file of 32- or 64-bit floating point numbers, in row-major order, all finite.
-pub(crate) fn read_npy<T: Scalar>(path: &Path) -> Result<Tensor<T>, Failure> {
-    let failed = |problem: String| Failure::input(format!("{}: {problem}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
-    let file =
-        npyz::NpyFile::new(&bytes[..]).map_err(|error| failed(format!("expected a .npy file: {error}")))?;
-    if file.order() != npyz::Order::C {
-        return Err(failed("expected row-major (C) order, found column-major (Fortran) order".to_owned()));
-    }
-    let dims: Vec<usize> =
-        file.shape().iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)).collect();
-    let shape = Shape::new(&dims).map_err(|error| failed(error.to_string()))?;
-    if shape.len() > bytes.len() {
-        return Err(failed(format!("expected {shape} numbers, found {} bytes", bytes.len())));
-    }
-    let dtype = file.dtype().descr();
-    let read_as = |error: std::io::Error| failed(format!("cannot read numbers: {error}"));
-    let values: Vec<f64> = match file.try_data::<f64>() {
-        Ok(data) => data.collect::<std::io::Result<_>>().map_err(read_as)?,
-        Err(file) => match file.try_data::<f32>() {
-            Ok(data) => data.map(|x| x.map(f64::from)).collect::<std::io::Result<_>>().map_err(read_as)?,
-            Err(_) => {
-                return Err(failed(format!("expected 32- or 64-bit floating point numbers, found {dtype}")));
-            }
-        },
-    };
-    if let Some(place) = values.iter().position(|x| !T::from_f64(*x).is_finite()) {
-        return Err(failed(format!("number {place}: expected a finite number, found {}", values[place])));
-    }
-    let values = values.into_iter().map(T::from_f64).collect();
-    Tensor::from_vec(shape, values).map_err(|error| failed(error.to_string()))
 }

@@ -34,9 +34,7 @@ fn configuration(arguments: &TrainArguments) -> Result<(String, Config), Failure
     let mut overrides = arguments.set.clone();
     overrides.extend(arguments.seed.map(|seed| format!("train.seed={seed}")));
     if let Some(path) = &arguments.config {
-        let failed = |problem: String| Failure::input(format!("{}: {problem}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot read: {error}")))?;
-        let config = Config::parse(&text, &overrides).map_err(|error| failed(error.to_string()))?;
+        let config = Config::read(path, &overrides).map_err(Failure::input)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         return Ok((name, config));
     }
@@ -130,7 +128,7 @@ fn continue_run<T: Scalar>(
     let signals = listen()?;
     // A stage whose end the checkpoint does not know yet is recorded anew.
     let recorded = session.epoch() - u64::from(due);
-    let records = run.rewind_records(recorded).map_err(Failure::running)?;
+    let records = run.rewind_records(recorded).map_err(Failure::of_folder)?;
     let (earlier, train_seconds) = records.last().map_or((0.0, 0.0), |r| (r.seconds, r.train_seconds));
     if !running.quiet {
         tell(&format!("{}: going on after {}", run.path().display(), place(&session)));
@@ -158,10 +156,11 @@ pub(crate) fn open_sampler<T: Scalar>(run: &RunDirectory, config: Config) -> Res
 }
 
 fn restored<T: Scalar>(run: &RunDirectory, mut session: Session<T>) -> Result<Session<T>, Failure> {
-    let (path, bytes) = run.newest_checkpoint().map_err(Failure::input)?;
+    let most = session.longest_checkpoint();
+    let (path, bytes) = run.newest_checkpoint(most).map_err(Failure::input)?;
     let Err(error) = session.restore(&bytes) else { return Ok(session) };
     let older = run.checkpoint_epochs().unwrap_or_default().into_iter().map(|epoch| run.checkpoint(epoch));
-    let is_sound = |path: &PathBuf| std::fs::read(path).is_ok_and(|bytes| session.restore(&bytes).is_ok());
+    let is_sound = |path: &PathBuf| gan::read(path, most).is_ok_and(|bytes| session.restore(&bytes).is_ok());
     let advice = older.filter(|older| *older != path).find(is_sound).map_or_else(String::new, |sound| {
         format!("; {} is sound: to go on from there, move the broken file away", sound.display())
     });
@@ -171,7 +170,7 @@ fn restored<T: Scalar>(run: &RunDirectory, mut session: Session<T>) -> Result<Se
 /// Gives evaluations of labelled images their classifier: the one in the run's folder, or a new one, which is put there.
 pub(crate) fn prepare_classifier<T: Scalar>(run: &RunDirectory, session: &mut Session<T>) -> gan::Result<()> {
     let path = run.path().join("classifier.safetensors");
-    let known = std::fs::read(&path).ok();
+    let known = if path.exists() { Some(gan::read(&path, u64::MAX)?) } else { None };
     let broken = |error| {
         let message = format!("{error}; without this file a new classifier is trained");
         gan::Error::File { path: path.clone(), message }
@@ -198,7 +197,7 @@ impl<T: Scalar> Journey<T> {
         let progress = Progress::new(running.quiet, self.session.config().train.epochs, self.session.epoch());
         let outcome = with_threads(running.threads, || self.train(&progress)).map_err(Failure::input)?;
         progress.finish();
-        let code = outcome.map_err(Failure::running)?;
+        let code = outcome.map_err(Failure::of_folder)?;
         if !running.quiet {
             tell(&self.farewell(code));
         }

@@ -1,15 +1,18 @@
 //! What defines a run, as TOML.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use nn::layers::LayerConfig;
-use nn::{Network, Optimizer, Schedule};
+use nn::layers::{LayerConfig, Sequential};
+use nn::{Load, Network, Optimizer, Schedule};
 use rand::Rng;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use tensor_ops::{Scalar, Shape};
 use toml::{Table, Value};
 
+use crate::files::read_text;
+use crate::memory::is_there;
 use crate::{Augment, Data, Error, Latent, Objective, Penalty, Result, Rules};
 
 /// The presets: name, what it is, and its TOML.
@@ -38,6 +41,11 @@ pub const PRESETS: &[(&str, &str, &str)] = &[
     ("lognormal", "a log-normal distribution, with a long tail", include_str!("../presets/lognormal.toml")),
     ("student-t", "Student's t with 3 degrees of freedom", include_str!("../presets/student-t.toml")),
 ];
+
+/// The longest text of a configuration, in bytes.
+pub(crate) const MOST_CONFIG: u64 = 1 << 20;
+/// The longest path of a setting, in keys.
+const MOST_KEYS: usize = 32;
 
 /// The TOML of a preset.
 #[must_use]
@@ -207,6 +215,15 @@ impl Default for OutputConfig {
 }
 
 impl Config {
+    /// Reads a file as [`Config::parse`] does a text.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read, else [`Error::File`].
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text = read_text(path, MOST_CONFIG)?;
+        Self::parse(&text, overrides).map_err(|error| Error::file(path, error.to_string()))
+    }
+
     /// Reads TOML, then sets `overrides` of the form `key.path=value`, where a number in the path stands for a
     /// place in a list, and checks the whole.
     ///
@@ -217,7 +234,7 @@ impl Config {
             line: error
                 .span()
                 .map(|span| 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count()),
-            message: error.message().replace('\n', " "),
+            message: told(error.message()),
         };
         let mut config: Self = toml::from_str(text).map_err(syntax)?;
         if !overrides.is_empty() {
@@ -227,8 +244,7 @@ impl Config {
             }
             config = table.try_into().map_err(|error: toml::de::Error| Error::Syntax {
                 line: None,
-                message: format!("--set {}: {}", overrides.join(" "), error.to_string().trim())
-                    .replace('\n', " "),
+                message: told(&format!("--set {}: {}", overrides.join(" "), error.to_string().trim())),
             })?;
         }
         config.check()?;
@@ -270,12 +286,12 @@ impl Config {
         if i64::try_from(train.seed).is_err() {
             return refuse("train.seed", "at most 2^63 - 1", train.seed.to_string());
         }
-        if train.discriminator_steps + train.generator_steps == 0 {
-            return refuse(
-                "train.generator_steps",
-                "at least one step of D or G in an epoch",
-                "0".to_owned(),
-            );
+        match train.discriminator_steps.checked_add(train.generator_steps) {
+            Some(1..) => {}
+            steps => {
+                let found = steps.map_or("more than 2^64".to_owned(), |steps| steps.to_string());
+                return refuse("train.generator_steps", "at least one step of D or G in an epoch", found);
+            }
         }
         if !train.batch.is_multiple_of(train.packing.max(1)) {
             let expected = format!("a multiple of train.packing, {}", train.packing);
@@ -289,7 +305,68 @@ impl Config {
             return refuse("latent.dim", &expected, self.latent.dim().to_string());
         }
         shape_of("discriminator", &self.discriminator)?;
-        Ok(())
+        self.check_numbers()
+    }
+
+    /// Refuses numbers that the run's precision cannot hold, wherever they stand.
+    fn check_numbers(&self) -> Result<()> {
+        let most = match self.train.precision {
+            Precision::F32 => f64::from(f32::MAX),
+            Precision::F64 => f64::MAX,
+        };
+        let mut settings = Vec::new();
+        let table = Value::try_from(self);
+        table
+            .iter()
+            .for_each(|table| flatten("", table, &mut |path, value| numbers(path, value, &mut settings)));
+        match settings.into_iter().find(|(_, number)| !(number.abs() <= most)) {
+            Some((path, number)) => {
+                let message = format!("{path}: expected a number of at most {most:e}, found {number:?}");
+                Err(Error::Syntax { line: None, message })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what no machine could hold, or not this one, from the shapes alone: before anything is read or allocated.
+    ///
+    /// # Errors
+    /// [`Error::Network`] for a layer that cannot work, [`Error::Setting`] for what asks for most of too much.
+    pub(crate) fn check_memory<T: Scalar>(&self) -> Result<()> {
+        let measure = |place, config: &NetworkConfig| {
+            let layers = Sequential::new(config.layers.iter().map(LayerConfig::build).collect());
+            Network::<T>::measure(shape_of(place, config)?, &layers).map_err(Error::network(place))
+        };
+        let (row, generator) = measure("generator", &self.generator)?;
+        let (_, discriminator) = measure("discriminator", &self.discriminator)?;
+        let number = size_of::<T>();
+        let product = |sizes: &[usize]| sizes.iter().fold(1, |all: usize, size| all.saturating_mul(*size));
+        // Weights, gradients and what the optimizer remembers; and what comes out of the layers for a row.
+        let network = |load: Load, optimizer: &Optimizer, copies| {
+            let copies = 2 + optimizer.slots().len() + copies;
+            product(&[load.parameters, copies, number]).saturating_add(product(&[load.outputs, number]))
+        };
+        let averages = usize::from(self.train.ema_decay.is_some());
+        let whole = generator.and(discriminator);
+        let kept = if whole.whole_batch { whole.outputs } else { 0 };
+        let given = row.len().saturating_add(self.latent.dim());
+        let wanted = [
+            ("generator.layers", network(generator, &self.optimizer.generator, averages)),
+            ("discriminator.layers", network(discriminator, &self.optimizer.discriminator, 0)),
+            ("train.batch", product(&[self.train.batch, given.saturating_add(kept), number])),
+            (
+                "evaluate.rows",
+                product(&[self.evaluate.rows, given.saturating_add(row.len()), size_of::<f64>()]),
+            ),
+        ];
+        let bytes = wanted.iter().fold(0_usize, |all, (_, bytes)| all.saturating_add(*bytes));
+        match wanted.into_iter().max_by_key(|(_, bytes)| *bytes) {
+            Some((field, most)) if !is_there(bytes) => {
+                let expected = "what fits into memory".to_owned();
+                Err(Error::Setting { field, expected, found: format!("{most} bytes of {bytes} at least") })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What makes a run the run that it is: all but what may change between its parts.
@@ -309,7 +386,7 @@ impl Config {
         let [begun, now] = [begun, self].map(|config| {
             let mut settings = Vec::new();
             if let Ok(table) = Value::try_from(config.identity()) {
-                flatten("", &table, &mut settings);
+                flatten("", &table, &mut |path, value| settings.push((path, value.to_string())));
             }
             settings
         });
@@ -389,6 +466,13 @@ fn no_layer(place: &'static str, count: usize, found: usize) -> Error {
     Error::Setting { field, expected, found: found.to_string() }
 }
 
+/// What a reader of TOML says, in one line that says what was expected.
+fn told(message: &str) -> String {
+    let says = ["expected", "missing field", "unknown field"].iter().any(|word| message.contains(word));
+    let expected = if says { "" } else { "expected a whole configuration: " };
+    format!("{expected}{}", message.replace('\n', " "))
+}
+
 /// Reads layers one by one, so that an error names its layer by number.
 fn numbered_layers<'de, D: Deserializer<'de>>(list: D) -> std::result::Result<Vec<LayerConfig>, D::Error> {
     let layer = |(number, value): (usize, Value)| {
@@ -402,16 +486,25 @@ fn shape_of(place: &'static str, config: &NetworkConfig) -> Result<Shape> {
     Shape::new(&config.input).map_err(|error| Error::network(place)(error.into()))
 }
 
-/// The settings in a value, each by its path.
-fn flatten(path: &str, value: &Value, settings: &mut Vec<(String, String)>) {
+/// The numbers with a fraction in the value of a setting.
+fn numbers(path: String, value: &Value, found: &mut Vec<(String, f64)>) {
+    match value {
+        Value::Float(number) => found.push((path, *number)),
+        Value::Array(list) => list.iter().for_each(|value| numbers(path.clone(), value, found)),
+        _ => {}
+    }
+}
+
+/// Calls `each` with the settings in a value, and the path of each.
+fn flatten(path: &str, value: &Value, each: &mut impl FnMut(String, &Value)) {
     let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match value {
-        Value::Table(table) => table.iter().for_each(|(key, value)| flatten(&below(key), value, settings)),
+        Value::Table(table) => table.iter().for_each(|(key, value)| flatten(&below(key), value, each)),
         Value::Array(list) if list.iter().any(Value::is_table) => {
             let places = list.iter().enumerate();
-            places.for_each(|(place, value)| flatten(&below(&place.to_string()), value, settings));
+            places.for_each(|(place, value)| flatten(&below(&place.to_string()), value, each));
         }
-        _ => settings.push((path.to_owned(), value.to_string())),
+        _ => each(path.to_owned(), value),
     }
 }
 
@@ -431,6 +524,9 @@ fn set(table: &mut Table, setting: &str) -> Result<()> {
     let (parents, last) = path.trim().rsplit_once('.').unwrap_or(("", path.trim()));
     if last.is_empty() {
         return Err(refuse("key.path=value", "no key"));
+    }
+    if path.split('.').count() > MOST_KEYS {
+        return Err(refuse(&format!("at most {MOST_KEYS} keys"), "more"));
     }
     let mut parent = Value::Table(std::mem::take(table));
     let mut place = &mut parent;

@@ -1,10 +1,54 @@
 //! Writing files so that none is ever half there.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::memory::is_there;
 use crate::{Error, Result};
+
+/// Reads a file of at most so many bytes.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be read, [`Error::File`] where it is longer, or longer than there is memory for.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let refuse = |length: u64| {
+        let expected =
+            if length > most { format!("at most {most} bytes") } else { "what fits into memory".into() };
+        Err(Error::file(path, format!("expected {expected}, found {length} bytes")))
+    };
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let length = file.metadata().map_err(Error::io(path, "read"))?.len();
+    if length > most || !is_there(length as usize) {
+        return refuse(length);
+    }
+    // What is no file, such as a pipe, has no length before its end.
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+    if bytes.len() as u64 > most { refuse(bytes.len() as u64) } else { Ok(bytes) }
+}
+
+/// The same, of text.
+///
+/// # Errors
+/// As [`read`], and [`Error::File`] where it is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> Result<String> {
+    String::from_utf8(read(path, most)?).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        Error::file(path, format!("expected UTF-8 text, found other bytes, the first at {place}"))
+    })
+}
+
+/// Opens a file of data, and says how long it is. What has no end, or never begins, is no such file.
+pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
+    let kind = fs::metadata(path).map_err(Error::io(path, "read"))?;
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a folder" } else { "a device or a pipe" };
+        return Err(Error::file(path, format!("expected a file, found {found}")));
+    }
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    Ok((file, kind.len()))
+}
 
 /// Writes a file so that at every moment either the old one or the whole new one is there: beside it, synced, renamed, the
 /// folder synced.

@@ -28,6 +28,7 @@ mod data;
 mod error;
 pub mod evaluate;
 mod files;
+mod memory;
 mod objective;
 mod penalty;
 mod rules;
@@ -43,11 +44,11 @@ pub use config::{
 };
 pub use data::{
     Column, ColumnName, Component, Data, Distribution, ImageFacts, Images, Latent, MixtureComponent, Modes,
-    Place, Points, Source, Table,
+    Place, Points, Source, Table, read_latents,
 };
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Kind, Measure};
-pub use files::write_atomically;
+pub use files::{read, read_text, write_atomically};
 pub use objective::{Judgement, Objective};
 pub use penalty::Penalty;
 pub use rules::Rules;

@@ -47,7 +47,9 @@ impl Rules {
             let expected = "at least 1, and 1 where rows have more than one axis".to_owned();
             return refuse("train.packing", expected, self.packing.to_string());
         }
-        let fits = if self.packing == 1 { made == seen } else { *seen == [self.packing * made.len()] };
+        let packed = self.packing.checked_mul(made.len());
+        let fits =
+            if self.packing == 1 { made == seen } else { packed.is_some_and(|numbers| *seen == [numbers]) };
         if !fits {
             let packed = if self.packing == 1 { "" } else { "that, packed, is " };
             let expected = format!("an output {packed}{seen}, the discriminator's input");

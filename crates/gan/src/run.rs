@@ -14,13 +14,21 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::files::{append, beside, lock, make_folder, remove, remove_strays, rename, write_atomically};
+use crate::config::MOST_CONFIG;
+use crate::files::{
+    append, beside, lock, make_folder, read, read_text, remove, remove_strays, rename, write_atomically,
+};
 use crate::{Config, Error, Evaluation, Kind, Measure, Result, StageResult};
 
 /// The folder of the checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 /// The file that a process that trains holds.
 const LOCK: &str = ".lock";
+
+/// Whether there is no such file.
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
 
 /// A line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,8 +153,9 @@ impl RunDirectory {
     /// [`Error::Io`] where nothing can be written.
     pub fn claim(&mut self) -> Result<()> {
         for folder in [&self.path, &self.checkpoints()] {
-            let entries = fs::read_dir(folder).map_err(Error::io(folder, "read the folder"))?;
-            for entry in entries.flatten() {
+            let none =
+                |error| Error::file(folder, format!("expected a folder of a run, found none: {error}"));
+            for entry in fs::read_dir(folder).map_err(none)?.flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
                     return Err(Error::file(&entry.path(), "expected a file or folder, found a link"));
                 }
@@ -167,8 +176,11 @@ impl RunDirectory {
     /// [`Error::File`] where it is none, and for a broken configuration.
     pub fn open(path: &Path) -> Result<(Self, Config)> {
         let file = path.join("config.toml");
-        let text = fs::read_to_string(&file).map_err(|error| {
-            Error::file(path, format!("expected the folder of a run, found no config.toml: {error}"))
+        let text = read_text(&file, MOST_CONFIG).map_err(|error| match error {
+            Error::Io { source, .. } => {
+                Error::file(path, format!("expected the folder of a run, found no config.toml: {source}"))
+            }
+            other => other,
         })?;
         let config = Config::parse(&text, &[]).map_err(|error| Error::file(&file, error.to_string()))?;
         Ok((Self { path: path.to_owned(), lock: None }, config))
@@ -223,11 +235,11 @@ impl RunDirectory {
         self.checkpoints().join(format!("{epoch}.safetensors"))
     }
 
-    /// The newest checkpoint: its place and its bytes.
+    /// The newest checkpoint, of at most so many bytes: its place and its bytes.
     ///
     /// # Errors
-    /// [`Error::File`] where there is none, [`Error::Io`] where it cannot be read.
-    pub fn newest_checkpoint(&self) -> Result<(PathBuf, Vec<u8>)> {
+    /// [`Error::File`] where there is none, or a longer one, [`Error::Io`] where it cannot be read.
+    pub fn newest_checkpoint(&self, most: u64) -> Result<(PathBuf, Vec<u8>)> {
         let mut attempts = 0;
         loop {
             let Some(&epoch) = self.checkpoint_epochs()?.first() else {
@@ -235,14 +247,10 @@ impl RunDirectory {
             };
             let path = self.checkpoint(epoch);
             attempts += 1;
-            match fs::read(&path) {
+            match read(&path, most) {
                 // A run in progress may have deleted it since the listing.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound && attempts < 4 => {}
-                result => {
-                    return result
-                        .map_err(Error::io(&path, "read the checkpoint"))
-                        .map(|bytes| (path, bytes));
-                }
+                Err(error) if is_missing(&error) && attempts < 4 => {}
+                result => return result.map(|bytes| (path, bytes)),
             }
         }
     }
@@ -274,9 +282,9 @@ impl RunDirectory {
     /// [`Error::File`] for another broken line, with its number.
     pub fn records(&self) -> Result<Vec<StageRecord>> {
         let path = self.metrics();
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            result => result.map_err(Error::io(&path, "read"))?,
+        let text = match read_text(&path, u64::MAX) {
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            result => result?,
         };
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let parse = |(number, line): (usize, &str)| {
@@ -312,7 +320,7 @@ mod tests {
         let run = if folder.exists() {
             let (mut run, _) = RunDirectory::open(folder)?;
             run.claim()?;
-            session.restore(&run.newest_checkpoint()?.1)?;
+            session.restore(&run.newest_checkpoint(u64::MAX)?.1)?;
             run.rewind_records(session.epoch())?;
             run
         } else {
@@ -370,7 +378,7 @@ mod tests {
                     assert!(!message.contains('\n'), "{message}");
                     failed += 1;
                     if let Ok((begun, _)) = RunDirectory::open(&run) {
-                        let (_, bytes) = begun.newest_checkpoint().unwrap();
+                        let (_, bytes) = begun.newest_checkpoint(u64::MAX).unwrap();
                         Session::<f32>::new(config.clone()).unwrap().restore(&bytes).unwrap();
                     } else {
                         assert_eq!(

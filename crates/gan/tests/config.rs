@@ -383,7 +383,11 @@ fn what_is_missing_is_named() {
 fn text_that_is_no_toml_is_refused_with_its_line() {
     assert_eq!(error_of("hello", &[]), "line 1: key with no value, expected `=`");
     check("[data]", "[data", &format!("line {}: unclosed table, expected `]`", line("[data]")));
-    check("batch = 1\n", "batch = 1\nbatch = 2\n", &format!("line {}: duplicate key", line("batch = 1") + 1));
+    check(
+        "batch = 1\n",
+        "batch = 1\nbatch = 2\n",
+        &format!("line {}: expected a whole configuration: duplicate key", line("batch = 1") + 1),
+    );
 }
 
 #[test]
@@ -441,11 +445,40 @@ fn numbers_out_of_range_are_refused() {
     );
 }
 
-/// A batch whose tensors could not be addressed is an error, not an attempt.
+/// What asks for more than there is gets an error, at once, rather than the attempt.
 #[test]
-fn a_batch_beyond_memory_is_refused() {
-    check_override(
-        "train.batch=9223372036854775807",
-        "train.batch: shape [9223372036854775807, 100]: more elements than memory can hold",
-    );
+fn what_no_memory_holds_is_refused_before_it_is_asked_for() {
+    for (setting, field) in [
+        (
+            "train.batch=9223372036854775807",
+            "train.batch: expected what fits into memory, found 18446744073709551615",
+        ),
+        (
+            "train.batch=1000000000",
+            "train.batch: expected what fits into memory, found 800000000000 bytes of 80000",
+        ),
+        (
+            "evaluate.rows=1000000000",
+            "evaluate.rows: expected what fits into memory, found 2400000000000 bytes of ",
+        ),
+        (
+            "generator.layers.1.filters=10000000000",
+            "generator.layers: expected what fits into memory, found ",
+        ),
+        (
+            "discriminator.layers.1.units=1000000000",
+            "discriminator.layers: expected what fits into memory, found ",
+        ),
+        ("train.packing=9223372036854775807", "train.batch: expected a multiple of train.packing"),
+    ] {
+        let begun = std::time::Instant::now();
+        let mut message = String::new();
+        let memory = allocation_counter::measure(|| {
+            let session = parse(notebook(), &[setting]).and_then(Session::<f32>::new);
+            message = session.unwrap_err().to_string();
+        });
+        assert!(message.starts_with(field), "{setting}: {message}");
+        assert!(memory.bytes_max < 1 << 20, "{setting}: {} bytes", memory.bytes_max);
+        assert!(begun.elapsed().as_millis() < 100, "{setting}: {:?}", begun.elapsed());
+    }
 }

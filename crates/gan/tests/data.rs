@@ -133,7 +133,7 @@ fn settings_out_of_range_are_refused() {
     );
     check(
         "kind = 'ring'\nmodes = 0\nstd = 0.1",
-        "data: expected at least 1 mode, a finite radius and a std > 0, found modes 0, radius 1, std 0.1",
+        "data: expected 1 to 1000000 modes, a finite radius and a std > 0, found modes 0, radius 1, std 0.1",
     );
     check(
         "kind = 'grid'\nstd = 0.0",

@@ -127,9 +127,9 @@ fn a_loss_and_a_row_are_named() {
     let one = "[{ layer = \"dense\", units = 1 }]";
     let found = on_large_rows(3e38, one, "objective.kind=least_squares", |_| ());
     assert_eq!(found, "D's loss");
-    let latent = "latent={ distribution = \"normal\", mean = 1e40, std = 1.0, dim = 2 }";
+    let latent = "latent={ distribution = \"normal\", mean = 3e38, std = 3e38, dim = 2 }";
     assert_eq!(culprit(&mut session(&[latent])), "a latent");
-    let real = "data={ kind = \"normal\", mean = 1e40, std = 1.0 }";
+    let real = "data={ kind = \"normal\", mean = 3e38, std = 3e38 }";
     let flat = "generator.layers.3={ layer = \"reshape\", target_shape = [64] }";
     let layers = "discriminator.layers=[{ layer = \"dense\", units = 1 }]";
     assert_eq!(culprit(&mut session(&[real, flat, "discriminator.input=[64]", layers])), "a real row");

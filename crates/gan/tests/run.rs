@@ -183,12 +183,12 @@ fn the_newest_checkpoints_are_kept_and_nothing_else() {
     assert_eq!(run.checkpoint_epochs().unwrap(), [1_200, 1_000, 400]);
     let folder = run.path().join("checkpoints");
     assert_eq!(names(&folder), ["1000.safetensors", "1200.safetensors", "400.safetensors"]);
-    let (path, bytes) = run.newest_checkpoint().unwrap();
+    let (path, bytes) = run.newest_checkpoint(u64::MAX).unwrap();
     assert_eq!((path, bytes), (run.checkpoint(1_200), b"1200".to_vec()));
 
     run.save_checkpoint(1_200, b"again", 1).unwrap();
     assert_eq!(names(&folder), ["1200.safetensors"]);
-    assert_eq!(run.newest_checkpoint().unwrap().1, b"again");
+    assert_eq!(run.newest_checkpoint(u64::MAX).unwrap().1, b"again");
     run.save_checkpoint(1_400, b"last", 0).unwrap();
     assert_eq!(run.checkpoint_epochs().unwrap(), [1_400]);
 }
@@ -209,7 +209,7 @@ fn other_files_among_the_checkpoints_are_left_alone() {
 fn a_run_without_checkpoints_says_so() {
     let (_folder, run) = new_run();
     fs::remove_file(run.checkpoint(0)).unwrap();
-    let message = run.newest_checkpoint().unwrap_err().to_string();
+    let message = run.newest_checkpoint(u64::MAX).unwrap_err().to_string();
     let folder = run.path().join("checkpoints");
     assert_eq!(message, format!("{}: expected a checkpoint, found none", folder.display()));
 }
@@ -266,7 +266,7 @@ fn a_run_belongs_to_one_process() {
     };
     refused(other.claim().unwrap_err());
     // Its files can be read all the same.
-    assert_eq!(other.newest_checkpoint().unwrap().1, b"first");
+    assert_eq!(other.newest_checkpoint(u64::MAX).unwrap().1, b"first");
     let path = run.path().to_owned();
     drop(run);
     other.claim().unwrap();
@@ -290,7 +290,7 @@ fn what_a_killed_process_left_half_written_goes_at_the_next_start() {
     run.claim().unwrap();
     assert!(strays.iter().all(|name| !path.join(name).exists()));
     assert!(others.iter().all(|name| path.join(name).exists()));
-    assert_eq!(run.newest_checkpoint().unwrap().1, b"first");
+    assert_eq!(run.newest_checkpoint(u64::MAX).unwrap().1, b"first");
 }
 
 /// A process that was killed while it made a run's folder is in the way of none that comes after.

@@ -30,9 +30,8 @@ impl<T: Scalar> Network<T> {
     /// [`Error::Shape`] or [`Error::Setting`] of the first layer that cannot work, with its number.
     pub fn new(input: impl Into<Shape>, layers: Vec<Box<dyn Layer<T>>>, rng: &mut impl Rng) -> Result<Self> {
         let input = input.into();
-        let output = check_layers(&layers, input)?;
         let layers = Sequential::new(layers);
-        let load = load_of(&layers, input)?;
+        let (output, load) = Self::measure(input, &layers)?;
         let owners = parameter_owners(&layers);
         let specs = layers.parameters(input)?;
         let parameters = specs.into_iter().zip(owners).map(|(spec, layer)| Parameter {
@@ -44,6 +43,16 @@ impl<T: Scalar> Network<T> {
         });
         let parameters = parameters.collect();
         Ok(Self { parameters, layers, input, output, load, advancing: Workspace::default() })
+    }
+
+    /// The shape of one row of the output, and what a pass would cost, of a network that is not built: neither takes any
+    /// memory.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn measure(input: impl Into<Shape>, layers: &Sequential<T>) -> Result<(Shape, Load)> {
+        let input = input.into();
+        Ok((check_layers(layers.children(), input)?, load_of(layers, input)?))
     }
 
     /// The shape of one row of the input.
@@ -304,7 +313,7 @@ fn check_layers<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result
             }
             other => other,
         };
-        let output = layer.output_shape(shape).map_err(at_layer)?;
+        let output = layer.output_shape(shape).and_then(possible).map_err(at_layer)?;
         let given = layer.parameters(shape).map_err(at_layer)?.len();
         if given != layer.parameter_count() {
             return Err(Error::Setting {
@@ -319,6 +328,11 @@ fn check_layers<T: Scalar>(layers: &[Box<dyn Layer<T>>], input: Shape) -> Result
     Ok(shape)
 }
 
+/// A shape that a layer gives, unless no memory could hold it.
+pub(crate) fn possible(shape: Shape) -> Result<Shape> {
+    Ok(Shape::new(&shape)?)
+}
+
 /// What a pass through a layer costs, for rows of the shape `input`.
 fn load_of<T: Scalar>(layer: &dyn Layer<T>, input: Shape) -> Result<Load> {
     if !layer.children().is_empty() {
@@ -327,7 +341,8 @@ fn load_of<T: Scalar>(layer: &dyn Layer<T>, input: Shape) -> Result<Load> {
         return loads.into_iter().try_fold(Load::default(), |load, child| Ok(load.and(child?)));
     }
     let output = layer.output_shape(input)?;
-    let parameters = layer.parameters(input)?.iter().map(|spec| spec.shape.len()).sum();
+    let specs = layer.parameters(input)?;
+    let parameters = specs.iter().map(|spec| spec.shape.len()).fold(0, usize::saturating_add);
     let multiply_adds = layer.multiply_adds(input)?;
     let (together, whole_batch) = match layer.rows_together() {
         WHOLE_BATCH => (1, true),

@@ -23,11 +23,11 @@ impl Shape {
     pub fn new(dims: &[usize]) -> Result<Self> {
         let invalid = |problem| Error::InvalidShape { dims: dims.to_vec(), problem };
         if dims.len() > MAX_RANK {
-            return Err(invalid("a tensor has at most 6 axes"));
+            return Err(invalid("expected at most 6 axes"));
         }
         let elements = dims.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
         if elements.is_none_or(|n| n > isize::MAX as usize / 8) {
-            return Err(invalid("more elements than memory can hold"));
+            return Err(invalid("expected no more elements than memory can hold"));
         }
         let mut shape = Self { dims: [0; MAX_RANK], rank: dims.len() };
         shape.dims[..dims.len()].copy_from_slice(dims);
@@ -148,9 +148,12 @@ mod tests {
     #[test]
     fn refuses_what_no_memory_holds() {
         let error = Shape::new(&[usize::MAX, 2]).unwrap_err().to_string();
-        assert_eq!(error, format!("shape [{}, 2]: more elements than memory can hold", usize::MAX));
+        assert_eq!(
+            error,
+            format!("shape [{}, 2]: expected no more elements than memory can hold", usize::MAX)
+        );
         let error = Shape::new(&[1; 7]).unwrap_err().to_string();
-        assert_eq!(error, "shape [1, 1, 1, 1, 1, 1, 1]: a tensor has at most 6 axes");
+        assert_eq!(error, "shape [1, 1, 1, 1, 1, 1, 1]: expected at most 6 axes");
         assert!(Shape::from([1; 6]).with_first(1).is_err());
     }
 }

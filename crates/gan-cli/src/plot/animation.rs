@@ -9,6 +9,8 @@ use super::line;
 /// Seconds that a picture is shown: a share of the whole, but no longer than the second number.
 const WHOLE: f64 = 8.0;
 const LONGEST: f64 = 0.5;
+/// The most bytes that the pixels of one may take.
+const MOST_BYTES: usize = 1 << 28;
 /// Seconds that the last one is shown.
 const LAST: u16 = 2;
 
@@ -45,7 +47,8 @@ fn decode(path: &Path) -> Result<((u32, u32), Vec<u8>), String> {
         return Err("found other pixels than 8 bits of red, green and blue".to_owned());
     }
     let size = info.size();
-    let mut pixels = vec![0; reader.output_buffer_size().ok_or("found too many pixels")?];
+    let length = reader.output_buffer_size().filter(|length| *length <= MOST_BYTES);
+    let mut pixels = vec![0; length.ok_or_else(|| format!("found {} x {} pixels", size.0, size.1))?];
     reader.next_frame(&mut pixels).map_err(line)?;
     Ok((size, pixels))
 }

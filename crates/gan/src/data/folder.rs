@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
@@ -16,6 +17,7 @@ use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageReader, Limits, Luma, 
 use tensor_ops::{Shape, for_each_shard};
 
 use super::images::Labels;
+use crate::files::{self, open};
 use crate::{Error, Result};
 
 /// The endings of pictures that are read.
@@ -23,11 +25,13 @@ const READ: [&str; 7] = ["png", "jpg", "jpeg", "pgm", "ppm", "pbm", "pnm"];
 /// The endings of pictures that are not: leaving them out would go unnoticed.
 const UNREAD: [&str; 8] = ["gif", "webp", "bmp", "tif", "tiff", "avif", "heic", "jxl"];
 /// The most pixels a picture may have, as its header says, before it is decoded.
-const MOST_PIXELS: u64 = 1 << 26;
-/// The most memory that decoding one may take, in bytes.
-const MOST_MEMORY: u64 = 1 << 30;
+const MOST_PIXELS: u64 = 25 << 20;
+/// The most memory that they may take, in bytes.
+const MOST_MEMORY: u64 = 1 << 27;
 /// The largest file that is read, in bytes.
-const MOST_BYTES: u64 = 1 << 28;
+const MOST_BYTES: u64 = 1 << 26;
+/// Pictures of more pixels than that are decoded one at a time, so that memory does not grow with the threads.
+const LARGE: u64 = 1 << 22;
 /// Folders deeper in each other than this are links that lead back.
 const DEEPEST: usize = 32;
 /// The share of pictures of one kind above which others are mentioned.
@@ -68,8 +72,9 @@ pub(super) fn read(
         .zip(pixels.chunks_exact_mut(all.without_first().len()))
         .map(|(name, pixels)| (name, pixels, Ok(())))
         .collect();
+    let turn = Mutex::new(());
     for_each_shard(&mut jobs, |_, (name, pixels, outcome)| {
-        *outcome = decode(&root.join(name), [height as u32, width as u32], pixels);
+        *outcome = decode(&root.join(name), [height as u32, width as u32], &turn, pixels);
     });
     jobs.into_iter().try_for_each(|(_, _, outcome)| outcome)?;
     Ok(Contents { pixels, labels, note: note(&names) })
@@ -169,20 +174,17 @@ fn note(names: &[PathBuf]) -> Option<String> {
     Some(format!("of {all} pictures all are .{most} but {first}{others}; move away what does not belong"))
 }
 
-/// Decodes a picture into `out`, which has 1 or 3 channels for each pixel of the size.
-fn decode(path: &Path, [height, width]: [u32; 2], out: &mut [u8]) -> Result<()> {
+/// Decodes a picture into `out`, which has 1 or 3 channels for each pixel of the size; a large one when it is its turn.
+fn decode(path: &Path, [height, width]: [u32; 2], turn: &Mutex<()>, out: &mut [u8]) -> Result<()> {
     let failed = |message: String| Error::file(path, message);
-    let length = fs::metadata(path).map_err(Error::io(path, "read"))?.len();
-    if length > MOST_BYTES {
-        return Err(failed(format!("expected at most {MOST_BYTES} bytes, found {length}")));
-    }
-    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    open(path)?;
+    let bytes = files::read(path, MOST_BYTES)?;
     let broken =
         |error: image::ImageError| failed(format!("expected a PNG, JPEG, PGM or PPM picture: {error}"));
     let mut reader =
         ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(Error::io(path, "read"))?;
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MOST_MEMORY);
+    limits.max_alloc = Some(2 * MOST_MEMORY);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (wide, high) = decoder.dimensions();
@@ -190,14 +192,22 @@ fn decode(path: &Path, [height, width]: [u32; 2], out: &mut [u8]) -> Result<()> 
     if pixels == 0 || pixels > MOST_PIXELS {
         return Err(failed(format!("expected 1 to {MOST_PIXELS} pixels, found {wide} x {high}")));
     }
+    let bytes_of_pixels = decoder.total_bytes();
+    if bytes_of_pixels > MOST_MEMORY {
+        return Err(failed(format!(
+            "expected at most {MOST_MEMORY} bytes of pixels, found {bytes_of_pixels}"
+        )));
+    }
     if is_cut_off(&bytes) {
         return Err(failed("expected a whole JPEG, found no end".to_owned()));
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let _turn = (pixels > LARGE).then(|| turn.lock().unwrap_or_else(PoisonError::into_inner));
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    drop(bytes);
     picture.apply_orientation(orientation);
     if picture.color().has_alpha() {
-        picture = over_white(&picture).into();
+        picture = over_white(picture).into();
     }
     if out.len() == (height * width) as usize {
         out.copy_from_slice(&fitted::<Luma<u8>>(&picture.into_luma8(), height, width));
@@ -221,9 +231,9 @@ fn is_cut_off(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xff, 0xd8]) && !bytes.get(at..).is_some_and(|rest| rest.windows(2).any(is_end))
 }
 
-fn over_white(picture: &DynamicImage) -> RgbImage {
+fn over_white(picture: DynamicImage) -> RgbImage {
     let mut over = RgbImage::new(picture.width(), picture.height());
-    for (pixel, over) in picture.to_rgba8().pixels().zip(over.pixels_mut()) {
+    for (pixel, over) in picture.into_rgba8().pixels().zip(over.pixels_mut()) {
         let [colour @ .., alpha] = pixel.0.map(u32::from);
         *over = Rgb(colour.map(|x| ((x * alpha + 255 * (255 - alpha) + 127) / 255) as u8));
     }

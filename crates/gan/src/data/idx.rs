@@ -1,29 +1,31 @@
 //! The IDX format, in which MNIST and its kin come: a magic number, the size of each axis, and bytes.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use tensor_ops::Shape;
 
+use crate::files::open;
+use crate::memory::is_there;
 use crate::{Error, Result};
 
 /// What gzip files start with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Deflate makes nothing smaller than by this.
-const MOST_DEFLATED: u64 = 1032;
+/// No images or labels get smaller than by this, though deflate could: what claims to is a decompression bomb. Small files
+/// may unpack to so many bytes in any case.
+const MOST_DEFLATED: u64 = 200;
+const ANYWAY: u64 = 1 << 24;
 
 /// Reads a file of unsigned bytes with so many axes, plain or gzipped: the size of each axis, and the bytes.
 ///
 /// No more is read, or unpacked, than the header says there is, and nothing where the file cannot hold that much.
 pub(super) fn read<const AXES: usize>(path: &Path, what: &str) -> Result<([usize; AXES], Vec<u8>)> {
     let failed = |message: String| Error::file(path, message);
-    let file = File::open(path).map_err(Error::io(path, "read"))?;
-    let length = file.metadata().map_err(Error::io(path, "read"))?.len();
+    let (file, length) = open(path)?;
     let mut file = BufReader::new(file);
     let zipped = file.fill_buf().map_err(Error::io(path, "read"))?.starts_with(&GZIP);
-    let most = if zipped { length.saturating_mul(MOST_DEFLATED) } else { length };
+    let most = if zipped { length.saturating_mul(MOST_DEFLATED).max(ANYWAY) } else { length };
     let mut file: Box<dyn Read> = if zipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
 
     let mut header = Vec::new();
@@ -58,6 +60,9 @@ fn read_bytes(file: impl Read, shape: Shape, header: u64, most: u64) -> std::res
     }
     if expected > most.saturating_sub(header) {
         return Err(format!("a file that holds at most {}", most.saturating_sub(header)));
+    }
+    if !is_there(expected as usize) {
+        return Err("no memory for them".to_owned());
     }
     let mut bytes = Vec::new();
     let read = file.take(expected + 1).read_to_end(&mut bytes);

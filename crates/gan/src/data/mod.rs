@@ -5,6 +5,7 @@ mod folder;
 mod idx;
 mod images;
 mod latent;
+mod npy;
 mod points;
 mod table;
 
@@ -18,6 +19,7 @@ pub(crate) use distribution::normal;
 pub use distribution::{Component, Distribution};
 pub use images::{ImageFacts, Images};
 pub use latent::Latent;
+pub use npy::read_latents;
 pub use points::{Modes, Points};
 pub use table::{Column, ColumnName, Table};
 
@@ -204,6 +206,8 @@ pub enum Source {
     Images(Images),
 }
 
+/// The most modes of a ring.
+const MOST_MODES: usize = 1_000_000;
 /// The longest side that pictures of a folder can be brought to.
 const LONGEST_SIDE: usize = 4096;
 
@@ -252,9 +256,11 @@ impl Data {
             Self::Laplace { location, scale } => numbers(Distribution::Laplace { location, scale }),
             Self::Mixture { ref components } => mixture(components),
             Self::Ring { modes, radius, std } => {
-                if modes == 0 || !(radius.is_finite() && std.is_finite() && std > 0.0) {
+                if !(1..=MOST_MODES).contains(&modes) || !(radius.is_finite() && std.is_finite() && std > 0.0)
+                {
                     let found = format!("modes {modes}, radius {radius}, std {std}");
-                    return refuse("at least 1 mode, a finite radius and a std > 0", found);
+                    let expected = format!("1 to {MOST_MODES} modes, a finite radius and a std > 0");
+                    return refuse(&expected, found);
                 }
                 Ok(Source::Points(Points::Modes(Modes::ring(modes, radius, std))))
             }

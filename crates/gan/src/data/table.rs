@@ -1,13 +1,13 @@
 //! Numeric columns of a CSV file.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use tensor_ops::Scalar;
 
+use crate::files::open;
 use crate::{Error, Result};
 
 /// Which columns of a CSV file: by name, or by number from 1.
@@ -47,7 +47,7 @@ impl Table {
     /// [`Error::Io`] where it cannot be read; [`Error::File`], with line and column, for what is missing, not a number or
     /// not finite, for a column that is not there, and for one whose numbers are all the same.
     pub fn read(path: &Path, header: bool, chosen: Option<&[ColumnName]>) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path, "read"))?;
+        let (file, _) = open(path)?;
         Self::parse(file, header, chosen).map_err(|message| Error::file(path, message))
     }
 
@@ -61,6 +61,7 @@ impl Table {
         header: bool,
         chosen: Option<&[ColumnName]>,
     ) -> std::result::Result<Self, String> {
+        let text = Lines { text, length: 0 };
         let mut reader = csv::ReaderBuilder::new().has_headers(header).trim(csv::Trim::All).from_reader(text);
         let names: Vec<String> = if header {
             let names = reader.headers().map_err(|error| describe(&error))?;
@@ -77,6 +78,10 @@ impl Table {
                 Some(places) => places,
                 none => none.insert(places_of(chosen, &names, record.len())?),
             };
+            if places.is_empty() || rows.try_reserve(places.len()).is_err() {
+                let found = if places.is_empty() { "none" } else { "more than fit into memory" };
+                return Err(format!("line {line}: expected columns of numbers, found {found}"));
+            }
             for &place in &*places {
                 let text = record.get(place).unwrap_or_default();
                 let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
@@ -134,6 +139,28 @@ impl Table {
     pub fn header(&self) -> Option<Vec<&str>> {
         let names = || self.columns.iter().map(|column| column.name.as_str());
         names().any(|name| !name.is_empty()).then(|| names().collect())
+    }
+}
+
+/// The longest line, in bytes.
+const LONGEST: usize = 1 << 24;
+
+/// Text whose lines have an end: the reader keeps each in memory.
+struct Lines<R> {
+    text: R,
+    /// How long the line is so far.
+    length: usize,
+}
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.text.read(buffer)?;
+        let end = buffer[..read].iter().rposition(|byte| b"\n\r".contains(byte));
+        self.length = end.map_or(self.length + read, |end| read - end);
+        if self.length > LONGEST {
+            return Err(io::Error::other(format!("a line of more than {LONGEST} bytes")));
+        }
+        Ok(read)
     }
 }
 

@@ -5,7 +5,7 @@
 //! | 1 | |
 //! | 2 | a seal; the configuration; places in the middle of an epoch |
 
-use nn::weights;
+use nn::{Network, weights};
 use serde::{Deserialize, Serialize};
 use tensor_ops::Scalar;
 
@@ -16,6 +16,9 @@ use crate::{Column, Config, Error, ImageFacts, Images, Learner, Result, Source, 
 const FORMAT: u32 = 2;
 /// More steps than anyone takes, yet few enough to be counted in floating point.
 const MOST_STEPS: u64 = 1 << 53;
+/// More bytes than a tensor's entry in the header takes, and than the place of a run takes, with its configuration.
+const NAMED: usize = 1 << 10;
+const PLACE: usize = 1 << 23;
 /// The key of a checkpoint's metadata.
 const METADATA: &str = "gan";
 
@@ -87,6 +90,23 @@ impl<T: Scalar> Session<T> {
         let averages = self.trainer.average().map_or(&[][..], |network| network.parameters());
         tensors.extend(averages.iter().map(|p| (format!("ema.generator.{}", p.key()), &p.value)));
         weights::write(tensors, (METADATA, place)).map_err(Error::network("checkpoint"))
+    }
+
+    /// No checkpoint of this run is longer, in bytes: twice its numbers, and what names them.
+    #[must_use]
+    pub fn longest_checkpoint(&self) -> u64 {
+        let numbers = |network: &Network<T>| -> usize {
+            network
+                .parameters()
+                .iter()
+                .map(|parameter| NAMED + 2 * size_of::<T>() * parameter.value.shape().len())
+                .sum()
+        };
+        let learned = self.trainer.learners().map(|(_, Learner { network, optimizer, .. })| {
+            numbers(network).saturating_mul(1 + optimizer.slots().len())
+        });
+        let average = self.trainer.average().map_or(0, numbers);
+        learned.into_iter().fold(average.saturating_add(PLACE), usize::saturating_add) as u64
     }
 
     /// Puts the run where a checkpoint of the same configuration left it. On an error nothing has changed.

@@ -12,6 +12,7 @@ use tensor_ops::{Scalar, Shape, Tensor};
 pub use comparison::Comparison;
 
 use crate::evaluate::{self, Classifier, Floor};
+use crate::memory::is_there;
 use crate::{Config, Distribution, Error, Result, Source, StepScore, Trainer};
 
 /// How many rows are generated at a time, which bounds the memory of a large sample.
@@ -82,6 +83,8 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// Where the configuration's networks cannot work or do not fit, and where its data cannot be read.
     pub fn new(config: Config) -> Result<Self> {
+        config.check()?;
+        config.check_memory::<T>()?;
         let source = config.data.open()?;
         Self::with_source(config, source)
     }
@@ -92,12 +95,13 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// As [`Session::new`].
     pub fn without_data(config: Config) -> Result<Self> {
+        config.check()?;
+        config.check_memory::<T>()?;
         let source = config.data.without_rows()?;
         Self::with_source(config, source)
     }
 
     fn with_source(config: Config, source: Source) -> Result<Self> {
-        config.check()?;
         let seed = config.train.seed;
         let (generator, discriminator) = config.build(&mut stream(seed, NETWORK_STREAM))?;
         let optimizer = config.optimizer;
@@ -310,6 +314,7 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// As [`Session::sample`].
     pub fn latents(&self, count: usize, seed: u64, truncation: Option<f64>) -> Result<Tensor<T>> {
+        self.check_room(count)?;
         let mut latents = Tensor::zeros(self.batch_of(count)?);
         let rng = &mut stream(seed, SAMPLE_STREAM);
         self.config.latent.distribution().fill(rng, latents.data_mut());
@@ -362,6 +367,22 @@ impl<T: Scalar> Session<T> {
             rows.extend_from_slice(made.data());
         }
         Tensor::from_vec(output, rows).map_err(failed)
+    }
+
+    /// Refuses more rows, with their latents, than there is memory for.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn check_room(&self, rows: usize) -> Result<()> {
+        let generator = self.trainer.generator();
+        let numbers = generator.input_shape().len().saturating_add(generator.output_shape().len());
+        let bytes = numbers.saturating_mul(size_of::<f64>()).saturating_mul(rows);
+        if is_there(bytes) {
+            return Ok(());
+        }
+        let (expected, found) =
+            ("what fits into memory".to_owned(), format!("{rows}, which take {bytes} bytes"));
+        Err(Error::Setting { field: "rows", expected, found })
     }
 
     fn batch_of(&self, rows: usize) -> Result<Shape> {

@@ -117,7 +117,8 @@ impl<T: Scalar> Layer<T> for Branches<T> {
             let (fits, width) = match self.join {
                 Join::Add => (output == joined, output.last_dim()),
                 Join::Concatenate => {
-                    (output.with_last(joined.last_dim()) == joined, joined.last_dim() + output.last_dim())
+                    let width = joined.last_dim().saturating_add(output.last_dim());
+                    (output.with_last(joined.last_dim()) == joined, width)
                 }
             };
             if !fits || output.rank() == 0 {

@@ -3,6 +3,7 @@
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use crate::layer::learns;
+use crate::network::possible;
 use crate::{Activation, Dual, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
 /// Layers one after the other: the output of each is the input of the next. Can itself stand in another.
@@ -37,7 +38,7 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
     }
 
     fn output_shape(&self, input: Shape) -> Result<Shape> {
-        self.layers.iter().try_fold(input, |shape, layer| layer.output_shape(shape))
+        self.layers.iter().try_fold(input, |shape, layer| layer.output_shape(shape).and_then(possible))
     }
 
     fn parameters(&self, input: Shape) -> Result<Vec<ParameterSpec>> {
