@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nn::layers::{LayerConfig, Sequential};
-use nn::{Load, Network, Optimizer, Schedule};
+use nn::layers::LayerConfig;
+use nn::{Network, Optimizer, Schedule};
 use rand::Rng;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,46 +12,7 @@ use tensor_ops::{Scalar, Shape};
 use toml::{Table, Value};
 
 use crate::files::read_text;
-use crate::memory::is_there;
 use crate::{Augment, Data, Error, Latent, Objective, Penalty, Result, Rules};
-
-/// The presets: name, what it is, and its TOML.
-pub const PRESETS: &[(&str, &str, &str)] = &[
-    (
-        "notebook",
-        "uniform noise to N(4, 1.25), the classic first GAN",
-        include_str!("../presets/notebook.toml"),
-    ),
-    ("normal", "the same data, learned as exactly as can be told", include_str!("../presets/normal.toml")),
-    (
-        "normal-set",
-        "the same with the notebook's own networks, from other settings",
-        include_str!("../presets/normal-set.toml"),
-    ),
-    ("ring", "points around 8 modes on a circle", include_str!("../presets/ring.toml")),
-    ("digits", "handwritten digits of 8 x 8 pixels", include_str!("../presets/digits.toml")),
-    ("mnist", "handwritten digits of 28 x 28 pixels, from a file", include_str!("../presets/mnist.toml")),
-    (
-        "mnist-conditional",
-        "the same, each the digit asked for",
-        include_str!("../presets/mnist-conditional.toml"),
-    ),
-    ("faces", "face photos of 64 x 64 grey pixels, from a folder", include_str!("../presets/faces.toml")),
-    ("mixture", "a mixture of two normal distributions", include_str!("../presets/mixture.toml")),
-    ("lognormal", "a log-normal distribution, with a long tail", include_str!("../presets/lognormal.toml")),
-    ("student-t", "Student's t with 3 degrees of freedom", include_str!("../presets/student-t.toml")),
-];
-
-/// The longest text of a configuration, in bytes.
-pub(crate) const MOST_CONFIG: u64 = 1 << 20;
-/// The longest path of a setting, in keys.
-const MOST_KEYS: usize = 32;
-
-/// The TOML of a preset.
-#[must_use]
-pub fn preset(name: &str) -> Option<&'static str> {
-    PRESETS.iter().find(|(known, _, _)| *known == name).map(|(_, _, text)| *text)
-}
 
 /// Everything that defines a run. Two runs of the same configuration give the same bits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -319,53 +280,12 @@ impl Config {
         table
             .iter()
             .for_each(|table| flatten("", table, &mut |path, value| numbers(path, value, &mut settings)));
-        match settings.into_iter().find(|(_, number)| !(number.abs() <= most)) {
+        match settings.into_iter().find(|(_, number)| number.is_nan() || number.abs() > most) {
             Some((path, number)) => {
                 let message = format!("{path}: expected a number of at most {most:e}, found {number:?}");
                 Err(Error::Syntax { line: None, message })
             }
             None => Ok(()),
-        }
-    }
-
-    /// Refuses what no machine could hold, or not this one, from the shapes alone: before anything is read or allocated.
-    ///
-    /// # Errors
-    /// [`Error::Network`] for a layer that cannot work, [`Error::Setting`] for what asks for most of too much.
-    pub(crate) fn check_memory<T: Scalar>(&self) -> Result<()> {
-        let measure = |place, config: &NetworkConfig| {
-            let layers = Sequential::new(config.layers.iter().map(LayerConfig::build).collect());
-            Network::<T>::measure(shape_of(place, config)?, &layers).map_err(Error::network(place))
-        };
-        let (row, generator) = measure("generator", &self.generator)?;
-        let (_, discriminator) = measure("discriminator", &self.discriminator)?;
-        let number = size_of::<T>();
-        let product = |sizes: &[usize]| sizes.iter().fold(1, |all: usize, size| all.saturating_mul(*size));
-        // Weights, gradients and what the optimizer remembers; and what comes out of the layers for a row.
-        let network = |load: Load, optimizer: &Optimizer, copies| {
-            let copies = 2 + optimizer.slots().len() + copies;
-            product(&[load.parameters, copies, number]).saturating_add(product(&[load.outputs, number]))
-        };
-        let averages = usize::from(self.train.ema_decay.is_some());
-        let whole = generator.and(discriminator);
-        let kept = if whole.whole_batch { whole.outputs } else { 0 };
-        let given = row.len().saturating_add(self.latent.dim());
-        let wanted = [
-            ("generator.layers", network(generator, &self.optimizer.generator, averages)),
-            ("discriminator.layers", network(discriminator, &self.optimizer.discriminator, 0)),
-            ("train.batch", product(&[self.train.batch, given.saturating_add(kept), number])),
-            (
-                "evaluate.rows",
-                product(&[self.evaluate.rows, given.saturating_add(row.len()), size_of::<f64>()]),
-            ),
-        ];
-        let bytes = wanted.iter().fold(0_usize, |all, (_, bytes)| all.saturating_add(*bytes));
-        match wanted.into_iter().max_by_key(|(_, bytes)| *bytes) {
-            Some((field, most)) if !is_there(bytes) => {
-                let expected = "what fits into memory".to_owned();
-                Err(Error::Setting { field, expected, found: format!("{most} bytes of {bytes} at least") })
-            }
-            _ => Ok(()),
         }
     }
 
@@ -482,7 +402,7 @@ fn numbered_layers<'de, D: Deserializer<'de>>(list: D) -> std::result::Result<Ve
     Vec::<Value>::deserialize(list)?.into_iter().enumerate().map(layer).collect()
 }
 
-fn shape_of(place: &'static str, config: &NetworkConfig) -> Result<Shape> {
+pub(crate) fn shape_of(place: &'static str, config: &NetworkConfig) -> Result<Shape> {
     Shape::new(&config.input).map_err(|error| Error::network(place)(error.into()))
 }
 

@@ -31,6 +31,7 @@ mod files;
 mod memory;
 mod objective;
 mod penalty;
+mod presets;
 mod rules;
 mod run;
 mod score;
@@ -39,8 +40,7 @@ mod trainer;
 
 pub use augment::Augment;
 pub use config::{
-    Config, EvaluateConfig, NetworkConfig, OptimizerConfig, OutputConfig, PRESETS, Precision, TrainConfig,
-    preset,
+    Config, EvaluateConfig, NetworkConfig, OptimizerConfig, OutputConfig, Precision, TrainConfig,
 };
 pub use data::{
     Column, ColumnName, Component, Data, Distribution, ImageFacts, Images, Latent, MixtureComponent, Modes,
@@ -51,6 +51,7 @@ pub use evaluate::{Evaluation, Kind, Measure};
 pub use files::{read, read_text, write_atomically};
 pub use objective::{Judgement, Objective};
 pub use penalty::Penalty;
+pub use presets::{PRESETS, preset};
 pub use rules::Rules;
 pub use run::{RunDirectory, StageRecord, figures};
 pub use score::StepScore;

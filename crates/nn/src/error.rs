@@ -82,7 +82,7 @@ pub enum Error {
     },
     /// A gradient is wrong.
     #[error(
-        "gradient of {tensor} at {index:?}: backward gives {analytic:e}, finite differences {numeric:e}, \
+        "gradient of {tensor} at {index:?}: backward gives {analytic:e}, {by} {numeric:e}, \
          relative error {relative_error:e}"
     )]
     Gradient {
@@ -92,7 +92,9 @@ pub enum Error {
         index: Vec<usize>,
         /// What `backward` gave.
         analytic: f64,
-        /// What finite differences gave.
+        /// What it was compared with.
+        by: &'static str,
+        /// What that gave.
         numeric: f64,
         /// Their difference over the largest magnitude in that gradient.
         relative_error: f64,

@@ -1,22 +1,47 @@
-//! Gradients checked against finite differences, in `f64`.
+//! Gradients checked in `f64`, against finite differences and against exact derivatives.
 //!
-//! Each element of the input and of each parameter is moved by h to both sides. Two central differences, of h
+//! Differences need nothing but the layer. Each element of the input and of each parameter is moved by h to both sides. Two central differences, of h
 //! and h / 2, are joined so that the error falls with h^4 (Richardson's extrapolation). Where the result differs
 //! from what `backward` says, smaller steps are tried, since a kink, like ReLU's at 0, may lie within h; a
 //! gradient that is wrong is wrong at any h. The README of this crate shows a check of a layer of one's own.
+//!
+//! Exact derivatives are what a forward pass of [dual numbers](tensor_ops::DualNumber) gives as an element is moved: [`check_exact`],
+//! [`check_exact_tangents`] and [`check_exact_loss`] show errors five digits smaller. They share nothing with `backward`.
+
+mod exact;
+
+pub use exact::{check_exact, check_exact_loss, check_exact_tangents};
 
 use rand::{Rng, RngExt};
-use tensor_ops::{Tensor, View};
+use tensor_ops::{Scalar, Tensor, View};
 
 use crate::{Dual, Error, Layer, Loss, Network, Parameter, Result, Wanted, Workspace};
 
 /// The largest relative error that passes: the difference over the largest magnitude in the same gradient.
 pub const TOLERANCE: f64 = 1e-7;
 
-/// Below this, the largest magnitude in a gradient does not count as its scale: it may be all rounding.
-const SMALLEST_SCALE: f64 = 1e-4;
+/// The same against exact derivatives.
+pub const EXACT_TOLERANCE: f64 = 1e-12;
 
 const STEPS: [f64; 3] = [1e-3, 1e-4, 1e-5];
+
+/// What gradients are compared with.
+#[derive(Clone, Copy)]
+struct Reference {
+    name: &'static str,
+    tolerance: f64,
+    /// Below this, the largest magnitude in a gradient does not count as its scale: it may be all rounding.
+    smallest_scale: f64,
+    /// What is tried until the error is small enough.
+    steps: &'static [f64],
+}
+
+const DIFFERENCES: Reference =
+    Reference { name: "finite differences", tolerance: TOLERANCE, smallest_scale: 1e-4, steps: &STEPS };
+/// A gradient that is 0 because terms of the size of 1 cancel, such as that of a bias before a batch normalisation, has
+/// their rounding errors left, 1e-16 each: of up to a hundred of them the scale has to make no more than the tolerance.
+const EXACT: Reference =
+    Reference { name: "dual numbers", tolerance: EXACT_TOLERANCE, smallest_scale: 1e-2, steps: &[0.0] };
 
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -51,12 +76,11 @@ pub fn check_layer(
     layer.forward(parameters, input.view(), &mut workspace)?;
     let shape = layer.output(input.view(), &workspace).shape();
     let grad_output = Tensor::from_fn(shape, || rng.random_range(-1.0..1.0));
-    let mut gradients: Vec<_> = parameters.iter().map(|p| Tensor::zeros(p.value.shape())).collect();
-    let wanted = Wanted { input: true, parameters: true };
-    layer.backward(parameters, input.view(), grad_output.view(), wanted, &mut gradients, &mut workspace)?;
+    let mut gradients = zeros(parameters);
+    layer.backward(parameters, input.view(), grad_output.view(), ALL, &mut gradients, &mut workspace)?;
     let grad_input = layer.grad_input(grad_output.view(), &workspace).to_tensor();
     let once = gradients.clone();
-    layer.backward(parameters, input.view(), grad_output.view(), wanted, &mut gradients, &mut workspace)?;
+    layer.backward(parameters, input.view(), grad_output.view(), ALL, &mut gradients, &mut workspace)?;
     let twice = std::mem::replace(&mut gradients, once);
 
     let mut output = |parameters: &[Parameter<f64>], input: &Tensor<f64>| {
@@ -64,20 +88,21 @@ pub fn check_layer(
         Ok(layer.output(input.view(), &workspace).to_tensor())
     };
     let mut moved = input.clone();
-    let mut report = check_tensor(&format!("{}, input", layer.name()), &grad_input, |index, step| {
-        let value = moved.data()[index];
-        let result = difference(&grad_output, step, |offset| {
-            moved.data_mut()[index] = value + offset;
-            output(parameters, &moved)
-        });
-        moved.data_mut()[index] = value;
-        result
-    })?;
+    let mut report =
+        check_tensor(DIFFERENCES, &format!("{}, input", layer.name()), &grad_input, |index, step| {
+            let value = moved.data()[index];
+            let result = difference(&grad_output, step, |offset| {
+                moved.data_mut()[index] = value + offset;
+                output(parameters, &moved)
+            });
+            moved.data_mut()[index] = value;
+            result
+        })?;
     let mut moved = parameters.to_vec();
     let learned = |place: &usize| parameters[*place].learned;
     for (place, gradient) in gradients.iter().enumerate().filter(|(place, _)| learned(place)) {
         let tensor = parameter_name(layer, parameters, place);
-        let of_parameter = check_tensor(&tensor, gradient, |index, step| {
+        let of_parameter = check_tensor(DIFFERENCES, &tensor, gradient, |index, step| {
             let value = parameters[place].value.data()[index];
             let result = difference(&grad_output, step, |offset| {
                 moved[place].value.data_mut()[index] = value + offset;
@@ -107,65 +132,100 @@ pub fn check_tangents(
     start: &Workspace<f64>,
     rng: &mut impl Rng,
 ) -> Result<Report> {
-    let (mut workspace, mut tangents) = (start.clone(), Workspace::default());
-    let mut random = |shape| Tensor::from_fn(shape, || rng.random_range(-1.0..1.0));
-    let direction = random(input.shape());
-    layer.forward(parameters, input.view(), &mut workspace)?;
-    let shape = layer.output(input.view(), &workspace).shape();
-    let (grad_output, grad_direction) = (random(shape), random(shape));
-    let zeros: Vec<_> = parameters.iter().map(|p| Tensor::zeros(p.value.shape())).collect();
-    let wanted = Wanted { input: true, parameters: true };
-
-    let (mut gradients, mut unused) = (zeros.clone(), zeros.clone());
-    layer.backward(parameters, input.view(), grad_output.view(), wanted, &mut unused, &mut workspace)?;
-    let duals = (
-        Dual { value: input.view(), tangent: direction.view() },
-        Dual { value: grad_output.view(), tangent: grad_direction.view() },
-    );
-    layer.forward_tangent(parameters, duals.0, &workspace, &mut tangents)?;
-    let mut backward = |gradients: &mut Vec<Tensor<f64>>| {
-        layer.backward_tangent(parameters, duals.0, duals.1, wanted, gradients, &workspace, &mut tangents)
-    };
-    backward(&mut gradients)?;
-    let once = gradients.clone();
-    backward(&mut gradients)?;
-    let output = layer.output(direction.view(), &tangents).to_tensor();
-    let grad_input = layer.grad_input(grad_direction.view(), &tangents).to_tensor();
-
-    let along = |start: &Tensor<f64>, direction: &Tensor<f64>, offset: f64| {
+    let motion = Motion::new(layer, parameters, input, start, rng)?;
+    let found = motion.tangents(layer, parameters, start)?;
+    let along = |[start, direction]: &[Tensor<f64>; 2], offset: f64| {
         let mut moved = start.clone();
         moved.data_mut().iter_mut().zip(direction.data()).for_each(|(x, d)| *x += offset * d);
         moved
     };
     let mut moved = start.clone();
     let mut at = |offset: f64| -> Result<Vec<Tensor<f64>>> {
-        let (input, grad) = (along(input, &direction, offset), along(&grad_output, &grad_direction, offset));
-        let mut gradients = zeros.clone();
+        let (input, grad) = (along(&motion.input, offset), along(&motion.grad_output, offset));
+        let mut gradients = zeros(parameters);
         layer.forward(parameters, input.view(), &mut moved)?;
         let output = layer.output(input.view(), &moved).to_tensor();
-        layer.backward(parameters, input.view(), grad.view(), wanted, &mut gradients, &mut moved)?;
+        layer.backward(parameters, input.view(), grad.view(), ALL, &mut gradients, &mut moved)?;
         let grad_input = layer.grad_input(grad.view(), &moved).to_tensor();
         Ok([output, grad_input].into_iter().chain(gradients).collect())
     };
     let numeric = STEPS.iter().map(|&step| slopes(&mut at, step)).collect::<Result<Vec<_>>>()?;
-    let own = |what: &str| format!("{}, tangent of {what}", layer.name());
-    let names = [own("output"), own("grad_input")].into_iter();
-    let names = names
-        .chain((0..parameters.len()).map(|place| parameter_name(layer, parameters, place) + ", tangent"));
+    let step_of = |step: f64| STEPS.iter().position(|&known| known == step).unwrap_or(0);
     let mut report = Report::default();
-    let analytic = [&output, &grad_input].into_iter().chain(&once);
     let learned = [true, true].into_iter().chain(parameters.iter().map(|p| p.learned));
-    let all = names.zip(analytic).zip(learned).enumerate();
-    for (place, ((name, analytic), _)) in all.filter(|(_, (_, learned))| *learned) {
-        let step_of = |step: f64| STEPS.iter().position(|&known| known == step).unwrap_or(0);
-        report = report.and(check_tensor(&name, analytic, |index, step| {
+    let all = tangent_names(layer, parameters).into_iter().zip(&found).zip(learned).enumerate();
+    for (place, ((name, tangent), _)) in all.filter(|(_, (_, learned))| *learned) {
+        report = report.and(check_tensor(DIFFERENCES, &name, tangent, |index, step| {
             Ok(numeric[step_of(step)][place].data()[index])
         })?);
     }
-    for (place, (once, twice)) in once.iter().zip(&gradients).enumerate() {
-        check_added(&(parameter_name(layer, parameters, place) + ", tangent"), once, twice)?;
-    }
     Ok(report)
+}
+
+/// Where a layer is, and how it moves: its input and the gradient of its output, each with its direction.
+struct Motion {
+    input: [Tensor<f64>; 2],
+    grad_output: [Tensor<f64>; 2],
+}
+
+impl Motion {
+    /// Draws all but the input.
+    fn new(
+        layer: &dyn Layer<f64>,
+        parameters: &[Parameter<f64>],
+        input: &Tensor<f64>,
+        start: &Workspace<f64>,
+        rng: &mut impl Rng,
+    ) -> Result<Self> {
+        let mut random = |shape| Tensor::from_fn(shape, || rng.random_range(-1.0..1.0));
+        let mut workspace = start.clone();
+        let direction = random(input.shape());
+        layer.forward(parameters, input.view(), &mut workspace)?;
+        let shape = layer.output(input.view(), &workspace).shape();
+        Ok(Self { input: [input.clone(), direction], grad_output: [random(shape), random(shape)] })
+    }
+
+    /// What the layer says of the tangents of its output, of the gradient of its input and of those of its parameters,
+    /// which have to be added to what is there.
+    fn tangents(
+        &self,
+        layer: &dyn Layer<f64>,
+        parameters: &[Parameter<f64>],
+        start: &Workspace<f64>,
+    ) -> Result<Vec<Tensor<f64>>> {
+        let (mut workspace, mut tangents) = (start.clone(), Workspace::default());
+        let [input, grad] = [&self.input, &self.grad_output]
+            .map(|[value, tangent]| Dual { value: value.view(), tangent: tangent.view() });
+        layer.forward(parameters, input.value, &mut workspace)?;
+        layer.backward(parameters, input.value, grad.value, ALL, &mut zeros(parameters), &mut workspace)?;
+        layer.forward_tangent(parameters, input, &workspace, &mut tangents)?;
+        let mut gradients = zeros(parameters);
+        let mut backward = |gradients: &mut Vec<Tensor<f64>>| {
+            layer.backward_tangent(parameters, input, grad, ALL, gradients, &workspace, &mut tangents)
+        };
+        backward(&mut gradients)?;
+        let once = gradients.clone();
+        backward(&mut gradients)?;
+        for (place, (once, twice)) in once.iter().zip(&gradients).enumerate() {
+            check_added(&(parameter_name(layer, parameters, place) + ", tangent"), once, twice)?;
+        }
+        let output = layer.output(input.tangent, &tangents).to_tensor();
+        let grad_input = layer.grad_input(grad.tangent, &tangents).to_tensor();
+        Ok([output, grad_input].into_iter().chain(once).collect())
+    }
+}
+
+/// The names of tangents, in the order of [`Motion::tangents`].
+fn tangent_names(layer: &dyn Layer<f64>, parameters: &[Parameter<f64>]) -> Vec<String> {
+    let own = ["output", "grad_input"].map(|what| format!("{}, tangent of {what}", layer.name()));
+    let names = (0..parameters.len()).map(|place| parameter_name(layer, parameters, place) + ", tangent");
+    own.into_iter().chain(names).collect()
+}
+
+const ALL: Wanted = Wanted { input: true, parameters: true };
+
+fn zeros<T: Scalar>(parameters: &[Parameter<T>]) -> Vec<Tensor<T>> {
+    parameters.iter().map(|p| Tensor::zeros(p.value.shape())).collect()
 }
 
 /// The derivatives of tensors at offset 0, by central differences as in [`difference`].
@@ -201,7 +261,7 @@ pub fn check_loss(loss: Loss, prediction: &Tensor<f64>, target: View<'_, f64>) -
     loss.value_and_gradient(prediction.view(), target, &mut gradient)?;
     let unit = Tensor::full([1], 1.0);
     let (mut moved, mut unused) = (prediction.clone(), Tensor::default());
-    check_tensor(loss.name(), &gradient, |index, step| {
+    check_tensor(DIFFERENCES, loss.name(), &gradient, |index, step| {
         let value = moved.data()[index];
         let result = difference(&unit, step, |offset| {
             moved.data_mut()[index] = value + offset;
@@ -236,13 +296,14 @@ fn owner(layer: &dyn Layer<f64>, mut place: usize) -> &dyn Layer<f64> {
 /// Refuses a gradient that a second backward pass has not added to once more: a batch that is cut into shards would
 /// lose all of them but the last.
 fn check_added(tensor: &str, once: &Tensor<f64>, twice: &Tensor<f64>) -> Result<()> {
-    let largest = once.data().iter().fold(SMALLEST_SCALE, |a, x| a.max(x.abs()));
+    let largest = once.data().iter().fold(DIFFERENCES.smallest_scale, |a, x| a.max(x.abs()));
     for (index, (&numeric, &twice)) in once.data().iter().zip(twice.data()).enumerate() {
         let analytic = twice - numeric;
         let relative_error = (analytic - numeric).abs() / largest;
         if relative_error > TOLERANCE || relative_error.is_nan() {
             let (tensor, index) = (format!("{tensor}, added to what was there"), index_of(once, index));
-            return Err(Error::Gradient { tensor, index, analytic, numeric, relative_error });
+            let by = "the first pass";
+            return Err(Error::Gradient { tensor, index, analytic, by, numeric, relative_error });
         }
     }
     Ok(())
@@ -250,15 +311,16 @@ fn check_added(tensor: &str, once: &Tensor<f64>, twice: &Tensor<f64>) -> Result<
 
 /// Compares a gradient with `numeric(index, step)`.
 fn check_tensor(
+    reference: Reference,
     tensor: &str,
     gradient: &Tensor<f64>,
     mut numeric: impl FnMut(usize, f64) -> Result<f64>,
 ) -> Result<Report> {
-    let largest = gradient.data().iter().fold(SMALLEST_SCALE, |a, x| a.max(x.abs()));
+    let largest = gradient.data().iter().fold(reference.smallest_scale, |a, x| a.max(x.abs()));
     let mut report = Report::default();
     for (index, &analytic) in gradient.data().iter().enumerate() {
         let mut best = (f64::INFINITY, 0.0);
-        for step in STEPS {
+        for &step in reference.steps {
             let numeric = numeric(index, step)?;
             let error = (analytic - numeric).abs() / largest.max(numeric.abs());
             // A NaN on either side is an error that no step can mend.
@@ -266,14 +328,14 @@ fn check_tensor(
             if error <= best.0 {
                 best = (error, numeric);
             }
-            if error < TOLERANCE / 100.0 {
+            if error < reference.tolerance / 100.0 {
                 break;
             }
         }
         let (relative_error, numeric) = best;
-        if relative_error > TOLERANCE {
-            let (tensor, index) = (tensor.to_owned(), index_of(gradient, index));
-            return Err(Error::Gradient { tensor, index, analytic, numeric, relative_error });
+        if relative_error > reference.tolerance {
+            let (tensor, index, by) = (tensor.to_owned(), index_of(gradient, index), reference.name);
+            return Err(Error::Gradient { tensor, index, analytic, by, numeric, relative_error });
         }
         report = report.and(Report { elements: 1, worst: relative_error });
     }

@@ -30,4 +30,4 @@ pub use network::Network;
 pub use optimizers::{Adam, AdamW, Optimizer, OptimizerState, RmsProp, Sgd, clip_norm};
 pub use schedule::{Schedule, ScheduleShape};
 pub use shards::{Load, Shards};
-pub use tensor_ops::{Scalar, Shape, Tensor, View};
+pub use tensor_ops::{DualNumber, Scalar, Shape, Tensor, View};

@@ -1,7 +1,9 @@
-//! Gradients of every layer and loss against finite differences, over random shapes, settings and values.
+//! Gradients of every layer and loss against finite differences and exact derivatives, over random shapes, settings and
+//! values.
 //!
-//! Usage: `gradcheck [--cases N] [NAME]`. Prints a line for each layer and loss whose name contains NAME; fails
-//! with the smallest case it can find if any relative error is above `nn::gradcheck::TOLERANCE`.
+//! Usage: `gradcheck [--cases N] [NAME]`. Prints a line for each layer and loss whose name contains NAME, with the
+//! worst relative error against each; fails with the smallest case it can find if any is above
+//! `nn::gradcheck::TOLERANCE` or, against exact derivatives, `EXACT_TOLERANCE`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
@@ -9,14 +11,16 @@
 use std::cell::Cell;
 use std::process::ExitCode;
 
-use nn::gradcheck::{Report, check_layer, check_loss, check_tangents};
+use nn::gradcheck::{
+    Report, check_exact, check_exact_loss, check_exact_tangents, check_layer, check_loss, check_tangents,
+};
 use nn::layers::{
     ActivationLayer, AveragePooling2D, BatchNormalization, Conv1D, Conv2D, Conv2DTranspose, Dense, Dropout,
     Embedding, Flatten, GlobalAveragePooling2D, GroupNormalization, Interpolation, LabelEmbedding, Lambda,
     LayerConfig, LayerNormalization, LeakyReLU, MaxPooling2D, MinibatchStd, Padding, Projection, Reshape,
     SpectralNormalization, UpSampling2D,
 };
-use nn::{Activation, Loss, Mode, Network, Result, Shape, Tensor, Workspace};
+use nn::{Activation, DualNumber, Loss, Mode, Network, Result, Scalar, Shape, Tensor, Workspace};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -29,23 +33,26 @@ use rand_chacha::ChaCha8Rng;
 const ACTIVATION_MARGIN: f64 = 2.5e-3;
 /// How many classes the rows of all checks are of.
 const CLASSES: usize = 3;
-/// The same margin for losses.
+/// How near to each other numbers may come of which a layer takes the largest: the smallest of the check's steps, twice.
+const POOLING_MARGIN: f64 = 2e-5;
+/// How near to its kink the prediction of a loss may come.
 const LOSS_MARGIN: f64 = 1e-2;
 
 fn main() -> ExitCode {
     let (cases, filter) = arguments();
-    let mut worst = 0.0_f64;
+    let mut worst = Found::default();
     let [mut passed, mut failed, mut filtered_out] = [0; 3];
-    println!("{:<36} {:>6} {:>10}  worst relative error", "layer or loss", "cases", "elements");
+    println!("{:<36} {:>6} {:>10}  differences    exact", "layer or loss, worst error", "cases", "elements");
     for (name, strategy) in rows() {
         if !name.contains(&filter) {
             filtered_out += 1;
             continue;
         }
         match check_all(&strategy, cases) {
-            Ok(Report { elements, worst: error, .. }) => {
-                println!("{name:<36} {cases:>6} {elements:>10}  {error:.1e}");
-                worst = worst.max(error);
+            Ok(found) => {
+                let Report { elements, worst: error } = found.differences;
+                println!("{name:<36} {cases:>6} {elements:>10}  {error:>11.1e}  {:.1e}", found.exact.worst);
+                worst = worst.and(found);
                 passed += 1;
             }
             Err(problem) => {
@@ -54,13 +61,26 @@ fn main() -> ExitCode {
             }
         }
     }
-    println!("worst of all: {worst:.1e}\n");
+    println!("worst of all: {:.1e}, exact {:.1e}\n", worst.differences.worst, worst.exact.worst);
     let result = if failed == 0 { "ok" } else { "FAILED" };
     println!(
         "test result: {result}. {passed} passed; {failed} failed; 0 ignored; 0 measured; \
          {filtered_out} filtered out"
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What was found of one case, or many.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    differences: Report,
+    exact: Report,
+}
+
+impl Found {
+    fn and(self, other: Self) -> Self {
+        Self { differences: self.differences.and(other.differences), exact: self.exact.and(other.exact) }
+    }
 }
 
 /// `--cases N` and a part of a name; flags of the usual test harness are passed over.
@@ -81,7 +101,7 @@ fn arguments() -> (u32, String) {
 }
 
 /// Checks as many cases, always the same ones; those too near to a kink do not count.
-fn check_all(strategy: &BoxedStrategy<Case>, cases: u32) -> std::result::Result<Report, String> {
+fn check_all(strategy: &BoxedStrategy<Case>, cases: u32) -> std::result::Result<Found, String> {
     let config = Config {
         cases,
         max_global_rejects: cases.saturating_mul(4).max(1000),
@@ -90,10 +110,10 @@ fn check_all(strategy: &BoxedStrategy<Case>, cases: u32) -> std::result::Result<
         ..Config::default()
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
-    let total = Cell::new(Report::default());
+    let total = Cell::new(Found::default());
     let result = TestRunner::new_with_rng(config, rng).run(strategy, |case| match case.check() {
-        Ok(Some(report)) => {
-            total.set(total.get().and(report));
+        Ok(Some(found)) => {
+            total.set(total.get().and(found));
             Ok(())
         }
         Ok(None) => Err(TestCaseError::reject("too near to a kink")),
@@ -115,10 +135,11 @@ enum Case {
 
 impl Case {
     /// `None` where a kink is too near.
-    fn check(&self) -> Result<Option<Report>> {
+    fn check(&self) -> Result<Option<Found>> {
         match self {
             Self::Layers { row, layers, parameters, input, seed } => {
                 let rng = &mut ChaCha8Rng::seed_from_u64(*seed);
+                let dual = network::<DualNumber>(row, layers)?;
                 let mut network = network(row, layers)?;
                 let places = network.parameters_mut().iter_mut().flat_map(|p| {
                     let name = p.name;
@@ -130,13 +151,20 @@ impl Case {
                 let row = network.input_shape();
                 let input = Tensor::from_vec(row.with_first(input.len() / row.len())?, input.clone())?;
                 let start = start(*seed, input.shape()[0]);
-                if is_near_kink(&network, &input, &start)? {
+                let pools = matches!(layers[..], [LayerConfig::MaxPooling2D(_)]);
+                if is_near_kink(&network, &input, &start)? || pools && has_near_pair(&input) {
                     return Ok(None);
                 }
                 let (layers, parameters) = (network.layers(), network.parameters());
                 let first_order = check_layer(layers, parameters, &input, &start, rng)?;
                 let second_order = check_tangents(layers, parameters, &input, &start, rng)?;
-                Ok(Some(first_order.and(second_order)))
+                let dual = dual.layers();
+                let exact = check_exact(layers, dual, parameters, &input, &start, rng)?;
+                let exact_tangents = check_exact_tangents(layers, dual, parameters, &input, &start, rng)?;
+                Ok(Some(Found {
+                    differences: first_order.and(second_order),
+                    exact: exact.and(exact_tangents),
+                }))
             }
             Self::Loss { loss, prediction, target } => {
                 let is_near_kink = |(&p, &t): (&f64, &f64)| match loss {
@@ -147,13 +175,15 @@ impl Case {
                 if prediction.data().iter().zip(target.data()).any(is_near_kink) {
                     return Ok(None);
                 }
-                check_loss(*loss, prediction, target.view()).map(Some)
+                let differences = check_loss(*loss, prediction, target.view())?;
+                let exact = check_exact_loss(*loss, prediction, target.view())?;
+                Ok(Some(Found { differences, exact }))
             }
         }
     }
 }
 
-fn network(row: &[usize], layers: &[LayerConfig]) -> Result<Network<f64>> {
+fn network<T: Scalar>(row: &[usize], layers: &[LayerConfig]) -> Result<Network<T>> {
     let layers = layers.iter().map(LayerConfig::build).collect();
     Network::new(Shape::new(row)?, layers, &mut ChaCha8Rng::seed_from_u64(0))
 }
@@ -174,6 +204,16 @@ fn is_near_kink(network: &Network<f64>, input: &Tensor<f64>, start: &Workspace<f
     let mut workspace = Workspace { logits: true, ..start.clone() };
     let logits = network.forward(input.view(), &mut workspace)?;
     Ok(has_kink && logits.data().iter().any(|x| x.abs() < ACTIVATION_MARGIN))
+}
+
+/// Whether any two numbers of a row are nearly as large.
+fn has_near_pair(input: &Tensor<f64>) -> bool {
+    let rows = input.data().chunks_exact(input.shape().without_first().len());
+    rows.into_iter().any(|row| {
+        let mut sorted = row.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        sorted.windows(2).any(|pair| pair[1] - pair[0] < POOLING_MARGIN)
+    })
 }
 
 /// What is checked, by name.
@@ -262,7 +302,7 @@ fn stack_of(
     numbers: BoxedStrategy<f64>,
 ) -> BoxedStrategy<Case> {
     let with_values = move |((row, layers), batch): ((Vec<usize>, Vec<LayerConfig>), usize)| {
-        let network = network(&row, &layers).unwrap();
+        let network = network::<f64>(&row, &layers).unwrap();
         let parameters: usize = network.parameters().iter().map(|p| p.value.shape().len()).sum();
         let inputs = batch * network.input_shape().len();
         (Just((row, layers)), vec(-1.0..1.0, parameters), vec(numbers.clone(), inputs), any::<u64>())

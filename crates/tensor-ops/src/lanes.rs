@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code, reason = "kernels work on memory that they share out themselves")]
 
+use num_traits::Float;
+
 /// A few numbers, on which one instruction works.
 ///
 /// # Safety
@@ -113,65 +115,57 @@ vectorised!(f64, F64x8, F64x4);
 #[derive(Clone, Copy)]
 pub(crate) struct Array<T>([T; 4]);
 
-macro_rules! array_lanes {
-    ($type:ty) => {
-        impl Lanes<$type> for Array<$type> {
-            const COUNT: usize = 4;
-            const ROWS: usize = 4;
-            const COLUMNS: usize = 2;
+impl<T: Float> Lanes<T> for Array<T> {
+    const COUNT: usize = 4;
+    const ROWS: usize = 4;
+    const COLUMNS: usize = 2;
 
-            #[inline(always)]
-            unsafe fn splat(x: $type) -> Self {
-                Self([x; 4])
-            }
+    #[inline(always)]
+    unsafe fn splat(x: T) -> Self {
+        Self([x; 4])
+    }
 
-            #[inline(always)]
-            unsafe fn load(from: *const $type) -> Self {
-                // SAFETY: the caller vouches for four numbers.
-                Self(unsafe { from.cast::<[$type; 4]>().read_unaligned() })
-            }
+    #[inline(always)]
+    unsafe fn load(from: *const T) -> Self {
+        // SAFETY: the caller vouches for four numbers.
+        Self(unsafe { from.cast::<[T; 4]>().read_unaligned() })
+    }
 
-            #[inline(always)]
-            unsafe fn load_first(from: *const $type, count: usize) -> Self {
-                // SAFETY: the caller vouches for `count` numbers.
-                Self(std::array::from_fn(|i| if i < count { unsafe { from.add(i).read() } } else { 0.0 }))
-            }
+    #[inline(always)]
+    unsafe fn load_first(from: *const T, count: usize) -> Self {
+        // SAFETY: the caller vouches for `count` numbers.
+        Self(std::array::from_fn(|i| if i < count { unsafe { from.add(i).read() } } else { T::zero() }))
+    }
 
-            #[inline(always)]
-            unsafe fn store(self, to: *mut $type) {
-                // SAFETY: the caller vouches for four numbers.
-                unsafe { to.cast::<[$type; 4]>().write_unaligned(self.0) }
-            }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut T) {
+        // SAFETY: the caller vouches for four numbers.
+        unsafe { to.cast::<[T; 4]>().write_unaligned(self.0) }
+    }
 
-            #[inline(always)]
-            unsafe fn store_first(self, to: *mut $type, count: usize) {
-                for (i, x) in self.0.into_iter().enumerate().take(count) {
-                    // SAFETY: the caller vouches for `count` numbers.
-                    unsafe { to.add(i).write(x) }
-                }
-            }
-
-            #[inline(always)]
-            unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-                // Without an instruction for it, `mul_add` would be a slow function.
-                let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
-                let one = |i: usize| {
-                    if fused { self.0[i].mul_add(a.0[i], b.0[i]) } else { self.0[i] * a.0[i] + b.0[i] }
-                };
-                Self(std::array::from_fn(one))
-            }
-
-            #[inline(always)]
-            unsafe fn sum(self) -> $type {
-                let [a, b, c, d] = self.0;
-                (a + c) + (b + d)
-            }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut T, count: usize) {
+        for (i, x) in self.0.into_iter().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` numbers.
+            unsafe { to.add(i).write(x) }
         }
-    };
-}
+    }
 
-array_lanes!(f32);
-array_lanes!(f64);
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        // Without an instruction for it, `mul_add` would be a slow function.
+        let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+        let one =
+            |i: usize| if fused { self.0[i].mul_add(a.0[i], b.0[i]) } else { self.0[i] * a.0[i] + b.0[i] };
+        Self(std::array::from_fn(one))
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> T {
+        let [a, b, c, d] = self.0;
+        (a + c) + (b + d)
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {

@@ -4,6 +4,7 @@
 //! * [`matmul`], [`matmul_then`], [`add_matmul_tn`] and [`matmul_nt`] are matrix products into a buffer of the caller's.
 //! * [`Convolution`] multiplies patches of images.
 //! * [`sum_axis`], [`map`] and [`zip`] reduce and transform.
+//! * [`DualNumber`] is a number that carries its derivative through all of these.
 //!
 //! Large operations are shared among the threads of [`with_threads`]. How an operation is cut into pieces
 //! depends on the shapes alone, and the pieces are put together in a fixed order, so a result has the same
@@ -22,6 +23,7 @@
 
 mod conv;
 mod dots;
+mod dual;
 mod eigen;
 mod elementwise;
 mod error;
@@ -39,6 +41,7 @@ mod team;
 mod tensor;
 
 pub use conv::Convolution;
+pub use dual::DualNumber;
 pub use eigen::symmetric_eigen;
 pub use elementwise::{map, map_in_place, map_slice, update, zip, zip_in_place};
 pub use error::{Error, Result};

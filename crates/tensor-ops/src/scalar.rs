@@ -1,6 +1,5 @@
 //! The number types that tensors hold.
 
-use std::cell::Cell;
 use std::fmt::{Debug, Display, LowerExp};
 use std::iter::Sum;
 
@@ -30,7 +29,7 @@ pub enum Buffer {
     Rows,
 }
 
-/// A real number that tensors can hold: `f32` for training, `f64` for proving gradients.
+/// A real number that tensors can hold: `f32` for training, `f64` and [`DualNumber`](crate::DualNumber) for proving gradients.
 pub trait Scalar:
     Vectorised
     + Exponential
@@ -60,6 +59,24 @@ pub trait Scalar:
     fn with_buffer<R>(buffer: Buffer, len: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
+/// [`Scalar::with_buffer`], which is written for each type, since a thread's buffers cannot be generic.
+macro_rules! buffers {
+    ($type:ty) => {
+        fn with_buffer<R>(buffer: Buffer, len: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
+            use std::cell::Cell;
+            thread_local!(static BUFFERS: [Cell<Vec<$type>>; 3] = const { [const { Cell::new(Vec::new()) }; 3] });
+            let mut numbers = BUFFERS.with(|buffers| buffers[buffer as usize].take());
+            if numbers.len() < len {
+                numbers.resize(len, <$type>::default());
+            }
+            let result = work(&mut numbers[..len]);
+            BUFFERS.with(|buffers| buffers[buffer as usize].set(numbers));
+            result
+        }
+    };
+}
+pub(crate) use buffers;
+
 macro_rules! scalar {
     ($type:ty, $dtype:expr) => {
         impl Scalar for $type {
@@ -83,16 +100,7 @@ macro_rules! scalar {
                 bytes.try_into().ok().map(<$type>::from_le_bytes)
             }
 
-            fn with_buffer<R>(buffer: Buffer, len: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
-                thread_local!(static BUFFERS: [Cell<Vec<$type>>; 3] = const { [const { Cell::new(Vec::new()) }; 3] });
-                let mut numbers = BUFFERS.with(|buffers| buffers[buffer as usize].take());
-                if numbers.len() < len {
-                    numbers.resize(len, 0.0);
-                }
-                let result = work(&mut numbers[..len]);
-                BUFFERS.with(|buffers| buffers[buffer as usize].set(numbers));
-                result
-            }
+            buffers!($type);
         }
     };
 }

@@ -256,8 +256,8 @@ impl Data {
             Self::Laplace { location, scale } => numbers(Distribution::Laplace { location, scale }),
             Self::Mixture { ref components } => mixture(components),
             Self::Ring { modes, radius, std } => {
-                if !(1..=MOST_MODES).contains(&modes) || !(radius.is_finite() && std.is_finite() && std > 0.0)
-                {
+                let finite = radius.is_finite() && std.is_finite();
+                if !((1..=MOST_MODES).contains(&modes) && finite && std > 0.0) {
                     let found = format!("modes {modes}, radius {radius}, std {std}");
                     let expected = format!("1 to {MOST_MODES} modes, a finite radius and a std > 0");
                     return refuse(&expected, found);

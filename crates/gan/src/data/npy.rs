@@ -68,8 +68,8 @@ fn check_header(bytes: &[u8]) -> std::result::Result<(), String> {
     }
     let shape =
         text.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(shape, _)| shape);
-    let sizes = shape.split(',').filter_map(|size| size.trim().parse::<u64>().ok());
-    match sizes.fold(Some(1), |all: Option<u64>, size| all?.checked_mul(size)) {
+    let mut sizes = shape.split(',').filter_map(|size| size.trim().parse::<u64>().ok());
+    match sizes.try_fold(1_u64, u64::checked_mul) {
         Some(1..) => Ok(()),
         numbers => {
             let found = numbers.map_or("more than 2^64", |_| "none");
