@@ -50,7 +50,7 @@ const TASKS: [Task; 11] = [
     Task {
         name: "gradcheck",
         args: "[--cases N]",
-        about: "compare gradients with finite differences",
+        about: "compare gradients with finite differences and exact derivatives",
         run: |args| hand_over(gradcheck(args)),
     },
     Task {
@@ -157,7 +157,9 @@ fn test(args: &[OsString]) -> Command {
 }
 
 fn gradcheck(args: &[OsString]) -> Command {
-    let mut command = cargo(&["test", "--release", "--package", "nn", "--test", "gradcheck", "--"]);
+    let packages = ["--package", "nn", "--package", "gan"];
+    let mut command = cargo(&["test", "--release"]);
+    command.args(packages).args(["--test", "gradcheck", "--"]);
     command.args(args);
     command
 }

@@ -1,17 +1,19 @@
-//! Wrong gradients, planted one at a time, and each caught by the gradient check.
+//! Wrong gradients, planted one at a time, and each caught by both gradient checks.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use nn::gradcheck::{TOLERANCE, check_layer, check_network, check_tangents};
+use nn::gradcheck::{
+    EXACT_TOLERANCE, TOLERANCE, check_exact, check_exact_tangents, check_layer, check_network, check_tangents,
+};
 use nn::layers::{
     AveragePooling2D, BatchNormalization, Conv1D, Conv2D, Dense, Dropout, GroupNormalization, Interpolation,
     MaxPooling2D, Padding, Sequential, UpSampling2D,
 };
 use nn::{
-    Activation, Dual, Error, Layer, Mode, Network, Parameter, ParameterSpec, Result, Shape, Tensor, View,
-    Wanted, Workspace,
+    Activation, Dual, DualNumber, Error, Layer, Mode, Network, Parameter, ParameterSpec, Result, Shape,
+    Tensor, View, Wanted, Workspace,
 };
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Given the parameters and the gradient of the output: changes the gradients of the parameters or the input.
@@ -76,7 +78,7 @@ impl<L: Layer<f64>> Layer<f64> for Spoiled<L> {
 
 /// The spoiled layer is caught, in the tensor it was spoiled in; unspoiled it passes.
 #[track_caller]
-fn caught<L: Layer<f64> + Clone + 'static>(
+fn caught<L: Layer<f64> + Layer<DualNumber> + Clone + 'static>(
     layer: L,
     row: impl Into<Shape>,
     mut spoiled: Spoiled<L>,
@@ -85,7 +87,7 @@ fn caught<L: Layer<f64> + Clone + 'static>(
     let rng = &mut ChaCha8Rng::seed_from_u64(3);
     let start = Workspace { mode: Mode::Training { noise: 1 }, ..Workspace::default() };
     let row = row.into();
-    let network = Network::<f64>::new(row, vec![Box::new(layer)], rng).unwrap();
+    let network = Network::<f64>::new(row, vec![Box::new(layer.clone())], rng).unwrap();
     let mut next = 0.0;
     let input = Tensor::from_fn(row.with_first(2).unwrap(), || {
         next += 0.37;
@@ -95,21 +97,30 @@ fn caught<L: Layer<f64> + Clone + 'static>(
     assert!(report.worst <= TOLERANCE);
 
     let error = check_layer(&spoiled, network.parameters(), &input, &start, rng).unwrap_err();
-    let Error::Gradient { tensor: found, index, analytic, numeric, relative_error } = &error else {
+    let Error::Gradient { tensor: found, index, analytic, by, numeric, relative_error } = &error else {
         panic!("{error}")
     };
     assert_eq!(found, tensor);
     assert!(*relative_error > TOLERANCE);
     let text = format!(
-        "gradient of {tensor} at {index:?}: backward gives {analytic:e}, finite differences {numeric:e}, \
+        "gradient of {tensor} at {index:?}: backward gives {analytic:e}, {by} {numeric:e}, \
          relative error {relative_error:e}"
     );
     assert_eq!(error.to_string(), text);
+    assert_eq!(*by, if spoiled.overwrites { "the first pass" } else { "finite differences" });
+    // That gradients are added to what is there, no derivative tells.
+    if !spoiled.overwrites {
+        let error = check_exact(&spoiled, &layer, network.parameters(), &input, &start, rng).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("gradient of {tensor} at [")), "{error}");
+        assert!(error.to_string().contains(", dual numbers "), "{error}");
+    }
 
     spoiled.spoil = |_, _, _, _| {};
     spoiled.backward = None;
     spoiled.overwrites = false;
     check_layer(&spoiled, network.parameters(), &input, &start, rng).unwrap();
+    let report = check_exact(&spoiled, &layer, network.parameters(), &input, &start, rng).unwrap();
+    assert!(report.worst <= EXACT_TOLERANCE);
 }
 
 fn dense() -> Dense {
@@ -143,9 +154,28 @@ fn a_factor_near_1_is_caught() {
     caught(
         dense(),
         [4],
-        spoiled_dense(|_, _, gradients, _| scale(&mut gradients[0], 1.0 + 1e-5)),
+        spoiled_dense(|_, _, gradients, _| scale(&mut gradients[0], 1.0 + 1e-6)),
         "dense, kernel",
     );
+}
+
+#[test]
+fn a_factor_that_differences_do_not_see_is_caught() {
+    let rng = &mut ChaCha8Rng::seed_from_u64(3);
+    let network = Network::<f64>::new([4], vec![Box::new(dense())], rng).unwrap();
+    let (parameters, start) = (network.parameters(), Workspace::default());
+    let input = Tensor::from_fn([2, 4], || rng.random_range(-1.0..1.0));
+    let factors: [Spoil; 3] = [
+        |_, _, _, grad_input| scale(grad_input, 1.0 + 1e-8),
+        |_, _, gradients, _| scale(&mut gradients[0], 1.0 + 1e-9),
+        |_, _, gradients, _| scale(&mut gradients[1], 1.0 - 1e-11),
+    ];
+    for (spoil, tensor) in factors.into_iter().zip(["input", "kernel", "bias"]) {
+        let spoiled = spoiled_dense(spoil);
+        check_layer(&spoiled, parameters, &input, &start, rng).unwrap();
+        let error = check_exact(&spoiled, &dense(), parameters, &input, &start, rng).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("gradient of dense, {tensor} at [")), "{error}");
+    }
 }
 
 #[test]
@@ -162,6 +192,30 @@ fn a_transposed_kernel_is_caught() {
         Spoiled { inner: layer, spoil, backward: None, overwrites: false },
         "dense, input",
     );
+}
+
+#[test]
+fn a_kernel_with_swapped_axes_is_caught() {
+    let layer = Conv2D { padding: Padding::Same, ..Conv2D::new(1, [3, 3]) };
+    let spoil =
+        |_: &[Parameter<f64>], _: View<'_, f64>, gradients: &mut [Tensor<f64>], _: &mut Tensor<f64>| {
+            let kernel = gradients[0].data_mut();
+            [(1, 3), (2, 6), (5, 7)].into_iter().for_each(|(a, b)| kernel.swap(a, b));
+        };
+    let spoiled = Spoiled { inner: layer.clone(), spoil, backward: None, overwrites: false };
+    caught(layer, [4, 5, 1], spoiled, "conv2d, kernel");
+}
+
+#[test]
+fn padding_on_the_other_side_is_caught() {
+    // Before the first step, where it belongs behind the last one.
+    let layer = Conv1D { padding: Padding::Same, ..Conv1D::new(2, 2) };
+    let spoil = |_: &[Parameter<f64>], _: View<'_, f64>, _: &mut [Tensor<f64>], out: &mut Tensor<f64>| {
+        let row = out.shape().without_first().len();
+        out.data_mut().chunks_exact_mut(row).for_each(|row| row.rotate_right(2));
+    };
+    let spoiled = Spoiled { inner: layer.clone(), spoil, backward: None, overwrites: false };
+    caught(layer, [5, 2], spoiled, "conv1d, input");
 }
 
 #[test]
@@ -263,6 +317,7 @@ fn the_failure_says_where_and_by_how_much() {
         tensor: "dense, kernel".to_owned(),
         index: vec![1, 2],
         analytic: 0.5,
+        by: "finite differences",
         numeric: 0.25,
         relative_error: 1.0,
     };
@@ -360,27 +415,28 @@ fn wrong_tangents_are_caught() {
         f64::sin(next)
     });
     let mut check = |forward: SpoilTangents, backward: SpoilTangents| {
-        check_tangents(
-            &SpoiledTangents { inner: dense(), forward, backward },
-            network.parameters(),
-            &input,
-            &Workspace::default(),
-            rng,
-        )
+        let (layer, start) = (SpoiledTangents { inner: dense(), forward, backward }, Workspace::default());
+        let differences = check_tangents(&layer, network.parameters(), &input, &start, rng);
+        (differences, check_exact_tangents(&layer, &dense(), network.parameters(), &input, &start, rng))
     };
     let right: SpoilTangents = |_, _| {};
-    assert!(check(right, right).unwrap().worst <= TOLERANCE);
+    let (differences, exact) = check(right, right);
+    assert!(differences.unwrap().worst <= TOLERANCE && exact.unwrap().worst <= EXACT_TOLERANCE);
+    let (differences, exact) = check(right, |_, tangents| scale(&mut tangents.grad_input, 1.0 + 1e-9));
+    assert!(differences.is_ok() && exact.is_err(), "differences do not see so little");
     let wrong: [(SpoilTangents, SpoilTangents, &str); 6] = [
         (|_, tangents| scale(&mut tangents.output, -1.0), right, "dense, tangent of output"),
         (right, |_, tangents| scale(&mut tangents.grad_input, 1.001), "dense, tangent of grad_input"),
         // What the activation's curvature was computed from.
         (|_, tangents| scale(&mut tangents.scratch[0], 1.001), right, "dense, tangent of grad_input"),
-        (right, |gradients, _| scale(&mut gradients[0], 1.0 + 1e-5), "dense, kernel, tangent"),
+        (right, |gradients, _| scale(&mut gradients[0], 1.0 + 1e-6), "dense, kernel, tangent"),
         (right, |gradients, _| gradients[1].fill(0.0), "dense, bias, tangent"),
         (right, |gradients, _| gradients[1].fill(f64::NAN), "dense, bias, tangent"),
     ];
     for (forward, backward, tensor) in wrong {
-        let error = check(forward, backward).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("gradient of {tensor} at [")), "{error}");
+        let (differences, exact) = check(forward, backward);
+        for error in [differences.unwrap_err().to_string(), exact.unwrap_err().to_string()] {
+            assert!(error.starts_with(&format!("gradient of {tensor} at [")), "{error}");
+        }
     }
 }

@@ -67,7 +67,7 @@ pub fn check_exact_tangents(
     rng: &mut impl Rng,
 ) -> Result<Report> {
     let motion = Motion::new(layer, parameters, input, start, rng)?;
-    let found = motion.tangents(layer, parameters, start)?;
+    let found = motion.tangents(layer, parameters, start, 1)?;
     let passes = |by: f64| {
         let [input, grad] =
             [&motion.input, &motion.grad_output].map(|[value, tangent]| moving(value, tangent, by));
