@@ -14,6 +14,11 @@ use toml::{Table, Value};
 use crate::files::read_text;
 use crate::{Augment, Data, Error, Latent, Objective, Penalty, Result, Rules};
 
+/// The longest text of a configuration, in bytes.
+pub(crate) const MOST_CONFIG: u64 = 1 << 20;
+/// The longest path of a setting, in keys.
+const MOST_KEYS: usize = 32;
+
 /// Everything that defines a run. Two runs of the same configuration give the same bits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

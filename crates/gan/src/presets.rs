@@ -27,11 +27,6 @@ pub const PRESETS: &[(&str, &str, &str)] = &[
     ("student-t", "Student's t with 3 degrees of freedom", include_str!("../presets/student-t.toml")),
 ];
 
-/// The longest text of a configuration, in bytes.
-pub(crate) const MOST_CONFIG: u64 = 1 << 20;
-/// The longest path of a setting, in keys.
-const MOST_KEYS: usize = 32;
-
 /// The TOML of a preset.
 #[must_use]
 pub fn preset(name: &str) -> Option<&'static str> {
