@@ -11,7 +11,9 @@ pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.join(name);
     // The folder is there but for the first time.
     fs::write(&path, bytes)
-        .or_else(|_| fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, bytes)))
+        .or_else(|_| {
+            fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, bytes))
+        })
         .expect("a place for a file");
     path
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use gan::{
     Comparison, Config, Evaluation, Kind, Measure, PRESETS, Precision, RunDirectory, Session, figures,
-    read_latents,
+    read_npy,
 };
 use nn::weights::Reader;
 use serde_json::json;
@@ -29,8 +29,7 @@ fn compare<T: Scalar>(
     samples: Option<&Path>,
 ) -> Result<(Session<T>, Comparison), Failure> {
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
-    let from_file =
-        samples.map(|path| Ok((path, read_latents(path).map_err(Failure::input)?))).transpose()?;
+    let from_file = samples.map(|path| Ok((path, read_npy(path).map_err(Failure::input)?))).transpose()?;
     let mut session = open_session::<T>(run, config)?;
     prepare_classifier(run, &mut session).map_err(Failure::of_folder)?;
     let result = match from_file {

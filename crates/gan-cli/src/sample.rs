@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use gan::{Config, Latent, Precision, RunDirectory, Session, Source, read_latents};
+use gan::{Config, Latent, Precision, RunDirectory, Session, Source, read_npy};
 use npyz::WriterBuilder;
 use tensor_ops::{Scalar, Tensor};
 
@@ -46,7 +46,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
     let label = label.map_err(Failure::input)?;
     let samples = match (&arguments.latent, arguments.count) {
         (Some(path), count) => {
-            let latent = read_latents(path).map_err(Failure::input)?;
+            let latent = read_npy(path).map_err(Failure::input)?;
             let found = latent.shape().first().copied().unwrap_or(0);
             if let Some(count) = count.filter(|&count| count != found) {
                 let problem = format!("expected {count} latents, as --count says, found {found}");

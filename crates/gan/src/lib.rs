@@ -44,7 +44,7 @@ pub use config::{
 };
 pub use data::{
     Column, ColumnName, Component, Data, Distribution, ImageFacts, Images, Latent, MixtureComponent, Modes,
-    Place, Points, Source, Table, read_latents,
+    Place, Points, Source, Table, read_npy,
 };
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, Kind, Measure};

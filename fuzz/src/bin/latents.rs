@@ -1,13 +1,13 @@
-//! Latents: .npy files.
+//! Latents and samples: .npy files.
 #![no_main]
 
-use gan::read_latents;
+use gan::read_npy;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let path = fuzz::file("z.npy", bytes);
-    if let Some(latents) = fuzz::check(read_latents::<f32>(&path)) {
+    if let Some(latents) = fuzz::check(read_npy::<f32>(&path)) {
         assert!(latents.shape().len() > 0 && latents.data().iter().all(|x| x.is_finite()));
     }
-    fuzz::check(read_latents::<f64>(&path));
+    fuzz::check(read_npy::<f64>(&path));
 });

@@ -196,6 +196,10 @@ impl Good {
         let case =
             |(what, bytes)| Self::case(&self.table, format!("latents: {what}"), "z.npy", bytes, command);
         let mut cases: Vec<Case> = broken.into_iter().map(case).collect();
+        cases.extend(cut(&good, 10).map(|(length, bytes)| {
+            let what = format!("samples: cut to {length} bytes");
+            Self::case(&self.table, what, "z.npy", bytes, "evaluate run --samples z.npy")
+        }));
         for before in ["", "mkdir z.npy", "truncate -s 1T z.npy", "ln -s /dev/zero z.npy"] {
             let (what, names) = (format!("latents: {before}"), "z.npy".to_owned());
             cases.push(Case { what, files: self.table.clone(), before, arguments: words(command), names });

@@ -19,7 +19,7 @@ pub(crate) use distribution::normal;
 pub use distribution::{Component, Distribution};
 pub use images::{ImageFacts, Images};
 pub use latent::Latent;
-pub use npy::read_latents;
+pub use npy::read_npy;
 pub use points::{Modes, Points};
 pub use table::{Column, ColumnName, Table};
 

@@ -1,4 +1,4 @@
-//! Latents from .npy files, NumPy's format for arrays.
+//! Numbers from .npy files, NumPy's format for arrays.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use crate::{Error, Result};
 /// The longest header of a file, in bytes; of numbers it takes 128.
 const MOST_HEADER: usize = 1024;
 
-/// Latents from a .npy file of 32- or 64-bit floating point numbers, in row-major order, all finite.
+/// An array from a .npy file of 32- or 64-bit floating point numbers, in row-major order, all finite.
 ///
 /// # Errors
 /// [`Error::Io`] where it cannot be read, [`Error::File`] where it is not what it should be.
-pub fn read_latents<T: Scalar>(path: &Path) -> Result<Tensor<T>> {
+pub fn read_npy<T: Scalar>(path: &Path) -> Result<Tensor<T>> {
     let failed = |problem: String| Error::file(path, problem);
     let bytes = read(path, u64::MAX)?;
     check_header(&bytes).map_err(failed)?;
@@ -73,7 +73,7 @@ fn check_header(bytes: &[u8]) -> std::result::Result<(), String> {
         Some(1..) => Ok(()),
         numbers => {
             let found = numbers.map_or("more than 2^64", |_| "none");
-            Err(format!("expected latents, found a shape ({shape}) of {found} numbers"))
+            Err(format!("expected numbers, found a shape ({shape}) of {found} numbers"))
         }
     }
 }
