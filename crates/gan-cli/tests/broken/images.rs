@@ -191,6 +191,7 @@ fn picture_cases() -> Vec<Case> {
         ("no start", 0, &[0, 0][..]),
         ("no pixels", frame + 5, &[0, 0, 0, 0]),
         ("2^32 pixels", frame + 5, &[0xff, 0xff, 0xff, 0xff]),
+        ("2^24 pixels in few bytes", frame + 5, &[0x10, 0, 0x10, 0]),
         ("12 bits", frame + 4, &[12]),
         ("no channels", frame + 9, &[0]),
         ("5 channels", frame + 9, &[5]),

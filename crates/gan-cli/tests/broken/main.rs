@@ -128,8 +128,8 @@ pub(crate) fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// What is wrong with how the program meets a case.
-fn faults(folder: &Path, case: &Case) -> Vec<String> {
+/// What is wrong with how the program meets a case, and how long it takes.
+fn faults(folder: &Path, case: &Case) -> (Vec<String>, Duration) {
     write(folder, &case.files);
     shell(case.before).current_dir(folder).status().unwrap();
     let before = contents(folder);
@@ -152,7 +152,7 @@ fn faults(folder: &Path, case: &Case) -> Vec<String> {
     require(contents(folder) == before, "something written".to_owned());
     require(took < PATIENCE, format!("took {took:?}"));
     let errors: String = errors.chars().take(600).collect();
-    faults.iter().map(|fault| format!("{}: {fault}: {errors}", case.what)).collect()
+    (faults.iter().map(|fault| format!("{}: {fault}: {errors}", case.what)).collect(), took)
 }
 
 #[test]
@@ -161,23 +161,27 @@ fn broken_files_are_refused_in_one_line_and_nothing_is_written() {
     let runs = runs::Good::make(&root.path().join("good"));
     let families = [configs::cases(), tables::cases(), images::cases(), runs.cases()];
     let cases: Vec<Case> = families.into_iter().flatten().collect();
-    let (next, faults) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, outcomes) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Duration::ZERO)));
     thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 while let Some((number, case)) = take(&cases, &next) {
                     let folder = root.path().join(number.to_string());
                     fs::create_dir(&folder).unwrap();
-                    faults.lock().unwrap().extend(self::faults(&folder, case));
+                    let (faults, took) = faults(&folder, case);
+                    let mut outcomes = outcomes.lock().unwrap();
+                    outcomes.0.extend(faults);
+                    outcomes.1 = outcomes.1.max(took);
+                    drop(outcomes);
                     fs::remove_dir_all(folder).unwrap();
                 }
             });
         }
     });
-    let faults = faults.into_inner().unwrap();
+    let (faults, slowest) = outcomes.into_inner().unwrap();
     assert!(faults.is_empty(), "{} faults in {} cases:\n{}", faults.len(), cases.len(), faults.join("\n"));
     assert!(cases.len() >= 300, "{} cases", cases.len());
-    println!("{} broken files refused", cases.len());
+    println!("{} broken files refused, the slowest within {slowest:?}", cases.len());
 }
 
 fn take<'a>(cases: &'a [Case], next: &AtomicUsize) -> Option<(usize, &'a Case)> {

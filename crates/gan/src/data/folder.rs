@@ -30,6 +30,10 @@ const MOST_PIXELS: u64 = 25 << 20;
 const MOST_MEMORY: u64 = 1 << 27;
 /// The largest file that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 26;
+/// The most pixels for each byte of a file, where there are more than so many: a JPEG cannot hold more, and a PNG that does
+/// holds nothing to learn. Without a bound a few bytes would keep a decoder busy.
+const MOST_IN_A_BYTE: u64 = 1 << 10;
+const ANYWAY: u64 = 1 << 18;
 /// Pictures of more pixels than that are decoded one at a time, so that memory does not grow with the threads.
 const LARGE: u64 = 1 << 22;
 /// Folders deeper in each other than this are links that lead back.
@@ -191,6 +195,11 @@ fn decode(path: &Path, [height, width]: [u32; 2], turn: &Mutex<()>, out: &mut [u
     let pixels = u64::from(wide) * u64::from(high);
     if pixels == 0 || pixels > MOST_PIXELS {
         return Err(failed(format!("expected 1 to {MOST_PIXELS} pixels, found {wide} x {high}")));
+    }
+    let most = ANYWAY.max(MOST_IN_A_BYTE * bytes.len() as u64);
+    if pixels > most {
+        let size = bytes.len();
+        return Err(failed(format!("expected at most {most} pixels in {size} bytes, found {wide} x {high}")));
     }
     let bytes_of_pixels = decoder.total_bytes();
     if bytes_of_pixels > MOST_MEMORY {
