@@ -68,12 +68,10 @@ fn check_header(bytes: &[u8]) -> std::result::Result<(), String> {
     }
     let shape =
         text.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(shape, _)| shape);
-    let mut sizes = shape.split(',').filter_map(|size| size.trim().parse::<u64>().ok());
-    match sizes.try_fold(1_u64, u64::checked_mul) {
+    // Sizes are decimal here: the parser would take others too, and multiply without a check.
+    let mut sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
+    match sizes.try_fold(1_u64, |all, size| all.checked_mul(size.parse().ok()?)) {
         Some(1..) => Ok(()),
-        numbers => {
-            let found = numbers.map_or("more than 2^64", |_| "none");
-            Err(format!("expected numbers, found a shape ({shape}) of {found} numbers"))
-        }
+        _ => Err(format!("expected a shape of 1 to 2^64 - 1 numbers, found ({shape})")),
     }
 }
