@@ -42,6 +42,8 @@ pub enum Initializer {
     Constant(f64),
     /// The given number where the places on the last two axes are equal, else 0: output j sees input j alone.
     Identity(f64),
+    /// From the first number to the second in equal steps along the last axis: output j has the j-th.
+    Linspace(f64, f64),
 }
 
 /// The standard deviation of a standard normal distribution that is cut off at two.
@@ -63,6 +65,7 @@ impl Initializer {
             Self::Zeros => Tensor::zeros(shape),
             Self::Constant(value) => Tensor::full(shape, T::from_f64(value)),
             Self::Identity(gain) => identity(shape, gain),
+            Self::Linspace(first, last) => linspace(shape, first, last),
         }
     }
 }
@@ -75,6 +78,13 @@ fn identity<T: Scalar>(shape: Shape, gain: f64) -> Tensor<T> {
         let place = places.next().unwrap_or_default();
         if place / outputs == place % outputs { T::from_f64(gain) } else { T::zero() }
     })
+}
+
+fn linspace<T: Scalar>(shape: Shape, first: f64, last: f64) -> Tensor<T> {
+    let outputs = shape.last_dim();
+    let step = (last - first) / outputs.saturating_sub(1).max(1) as f64;
+    let mut places = (0..outputs).cycle();
+    Tensor::from_fn(shape, || T::from_f64(first + step * places.next().unwrap_or_default() as f64))
 }
 
 fn fans(shape: Shape) -> (f64, f64) {
@@ -168,5 +178,15 @@ mod tests {
         };
         assert_eq!(draw([3, 2].into()), [3.0, 0.0, 0.0, 3.0, 0.0, 0.0]);
         assert_eq!(draw([2, 2, 2].into()), [3.0, 0.0, 0.0, 3.0, 3.0, 0.0, 0.0, 3.0]);
+    }
+
+    #[test]
+    fn a_linspace_goes_from_one_number_to_another_along_the_last_axis() {
+        let linspace = Initializer::Linspace(-1.0, 2.0);
+        let draw =
+            |shape: Shape| linspace.draw::<f32>(shape, &mut ChaCha8Rng::seed_from_u64(1)).data().to_vec();
+        assert_eq!(draw([4].into()), [-1.0, 0.0, 1.0, 2.0]);
+        assert_eq!(draw([2, 3].into()), [-1.0, 0.5, 2.0, -1.0, 0.5, 2.0]);
+        assert_eq!(draw([1].into()), [-1.0]);
     }
 }
