@@ -437,6 +437,30 @@ fn images_are_learned_and_drawn() {
 }
 
 #[test]
+fn the_classifier_is_trained_once_and_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let said = |arguments: &[&str]| {
+        let output = gan(folder, arguments);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        errors.matches("training the classifier by which images are compared, once for this run\n").count()
+    };
+    let loud: Vec<&str> = DIGITS.iter().copied().filter(|word| *word != "--quiet").collect();
+    assert_eq!(said(&[&loud[..], &["--run", "run"]].concat()), 1);
+    fs::remove_file(folder.join("run/checkpoints/30.safetensors")).unwrap();
+    assert_eq!(said(&["resume", "run"]), 0);
+    assert_eq!(said(&["evaluate", "run"]), 0);
+    assert_eq!(said(&["plot", "run"]), 0);
+    let weights = folder.join("run/classifier.safetensors");
+    let before = fs::read(&weights).unwrap();
+    fs::remove_file(&weights).unwrap();
+    assert_eq!(said(&["evaluate", "run"]), 1);
+    assert!(fs::read(&weights).unwrap() == before);
+    assert_eq!(said(&[DIGITS, &["--run", "quiet"]].concat()), 0);
+}
+
+#[test]
 fn a_run_on_images_goes_on_bit_for_bit_with_its_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -33,11 +33,16 @@ impl<T: Scalar> Session<T> {
     }
 
     /// Gives evaluations of labelled images a classifier, in whose features they compare: one from the weights of another
-    /// session, if they were trained on these images, else a new one, whose weights are returned.
+    /// session, if they were trained on these images, else a new one, whose weights are returned. That takes a while:
+    /// `begins` is called before.
     ///
     /// # Errors
     /// [`Error::Network`] for weights that are not what they should be.
-    pub fn prepare_classifier(&mut self, weights: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+    pub fn prepare_classifier(
+        &mut self,
+        weights: Option<&[u8]>,
+        begins: impl FnOnce(),
+    ) -> Result<Option<Vec<u8>>> {
         let Source::Images(images) = &self.source else { return Ok(None) };
         if self.source.classes().is_none_or(|classes| classes < 2) {
             return Ok(None);
@@ -48,6 +53,7 @@ impl<T: Scalar> Session<T> {
         if self.classifier.is_some() {
             return Ok(None);
         }
+        begins();
         let classifier = Classifier::train(images)?;
         let weights = classifier.to_safetensors()?;
         self.classifier = Some(classifier);
