@@ -34,10 +34,13 @@ fn compare<T: Scalar>(
     prepare_classifier(run, &mut session, tell).map_err(Failure::of_folder)?;
     let result = match from_file {
         Some((path, samples)) => {
-            let failed = |error| Failure::input(format!("{}: {error}", path.display()));
+            let failed = |error| match error {
+                gan::Error::Setting { .. } => Failure::input(format!("{}: {error}", path.display())),
+                other => Failure::of_folder(other),
+            };
             session.evaluate_samples(samples, seed).map_err(failed)?
         }
-        None => session.evaluate(rows, seed).map_err(Failure::running)?,
+        None => session.evaluate(rows, seed).map_err(Failure::of_folder)?,
     };
     Ok((session, result))
 }

@@ -201,6 +201,12 @@ struct Journey<T> {
 impl<T: Scalar> Journey<T> {
     fn run(mut self, running: &Running) -> Result<ExitCode, Failure> {
         let progress = Progress::new(running.quiet, self.session.config().train.epochs, self.session.epoch());
+        if let Source::Images(images) = self.session.source()
+            && let Some(decode) = images.decoder()
+        {
+            // Where there can be no such thread, batches decode what they need.
+            drop(thread::Builder::new().spawn(decode));
+        }
         let outcome = with_threads(running.threads, || self.train(&progress)).map_err(Failure::input)?;
         progress.finish();
         let code = outcome.map_err(Failure::of_folder)?;

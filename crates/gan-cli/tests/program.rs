@@ -496,9 +496,19 @@ fn a_folder_of_pictures_is_learned_and_what_is_odd_is_mentioned() {
     succeed(folder, &[DIGITS, &["--set", data, "--run", "run"]].concat());
 
     fs::write(folder.join("pictures/3.pgm"), "P5 8 8 255\nno").unwrap();
+    refuse(
+        folder,
+        &["evaluate", "run"],
+        "run/checkpoints/30.safetensors: checkpoint: weights: metadata `gan`: expected the images that the data has now, found others: the files have changed",
+    );
+    // Behind a sound header, this shows when a batch needs the picture. What there is before stays.
     let broken = "pictures/3.pgm: expected a PNG, JPEG, PGM or PPM picture: failed to fill whole buffer";
-    refuse(folder, &[DIGITS, &["--set", data]].concat(), broken);
-    refuse(folder, &["evaluate", "run"], broken);
+    refuse(folder, &[DIGITS, &["--set", data, "--run", "broken"]].concat(), broken);
+    let checkpoint = fs::read(folder.join("broken/checkpoints/0.safetensors")).unwrap();
+    refuse(folder, &["resume", "broken"], broken);
+    assert!(fs::read(folder.join("broken/checkpoints/0.safetensors")).unwrap() == checkpoint);
+    assert!(succeed(folder, &["inspect", "broken"]).starts_with("epoch 0 of 30\n"));
+    refuse(folder, &["evaluate", "broken"], broken);
     // Samples need no pictures.
     fs::remove_dir_all(folder.join("pictures")).unwrap();
     succeed(folder, &["sample", "run", "--count", "4", "--out", "a.png"]);

@@ -203,7 +203,7 @@ impl<T: Scalar> Session<T> {
     ///
     /// # Errors
     /// [`Error::NotFinite`] for a number that is NaN or infinite: in the rows, the loss, a gradient or a weight. The last two
-    /// are found when the weights have changed: the session is then of no more use.
+    /// are found when the weights have changed: the session is then of no more use. As [`Images::fill`](crate::Images::fill).
     pub fn run_step(&mut self) -> Result<()> {
         let progress = (self.epoch + 1) as f64 / self.config.train.epochs as f64;
         self.trainer.set_rate(self.config.train.schedule.factor(progress));
@@ -227,7 +227,7 @@ impl<T: Scalar> Session<T> {
     }
 
     fn discriminator_step(&mut self) -> Result<()> {
-        self.draw_real();
+        self.draw_real()?;
         self.draw_latent();
         let mixing = (self.config.penalty.wgan_gp > 0.0).then(|| {
             let unit = Distribution::Uniform { low: 0.0, high: 1.0 };
@@ -247,7 +247,7 @@ impl<T: Scalar> Session<T> {
         let relative = self.config.objective.is_relative();
         // A G that makes rows of a class needs classes that occur.
         if relative || self.source.classes().is_some() {
-            self.draw_real();
+            self.draw_real()?;
         }
         self.draw_latent();
         self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
@@ -259,9 +259,10 @@ impl<T: Scalar> Session<T> {
         Ok(())
     }
 
-    fn draw_real(&mut self) {
-        self.source.fill_labelled(&mut self.data_stream, self.real.data_mut(), &mut self.labels);
+    fn draw_real(&mut self) -> Result<()> {
+        self.source.fill_labelled(&mut self.data_stream, self.real.data_mut(), &mut self.labels)?;
         self.trainer.set_labels(&self.labels);
+        Ok(())
     }
 
     fn draw_latent(&mut self) {
@@ -283,7 +284,10 @@ impl<T: Scalar> Session<T> {
     /// [`Error::NotFinite`] where G's output is not finite.
     pub fn finish_stage(&mut self) -> Result<StageResult> {
         let rows = self.config.evaluate.rows;
-        let floor = self.floor.take().unwrap_or_else(|| self.floor_of(rows, self.config.train.seed));
+        let floor = match self.floor.take() {
+            Some(floor) => floor,
+            None => self.floor_of(rows, self.config.train.seed)?,
+        };
         let mut evaluation_stream = self.evaluation_stream.clone();
         let comparison = self.compare(rows, &floor, &mut evaluation_stream)?;
         self.evaluation_stream = evaluation_stream;
