@@ -204,7 +204,10 @@ fn picture_cases() -> Vec<Case> {
     }
     cases.push(case("a bomb".to_owned(), "png", png([1 << 15, 1 << 15], 1, 1 << 15)));
     cases.push(case("a bomb of 2 bytes a pixel".to_owned(), "png", png([6000, 6000], 16, 6000)));
-    cases.push(case("fewer rows than it says".to_owned(), "png", png([2000, 2000], 16, 3)).late());
+    cases.push(case("far fewer rows than it says".to_owned(), "png", png([2000, 2000], 16, 3)));
+    cases.push(case("fewer rows than it says".to_owned(), "png", png([20, 20], 8, 3)).late());
+    let pixels = good_png.windows(4).position(|name| name == b"IDAT").unwrap() + 20;
+    cases.push(case("a pixel flipped".to_owned(), "png", flipped(&good_png, pixels)).late());
     for bits in [0, 3, 5, 32, 255] {
         cases.push(case(format!("{bits} bits"), "png", png([4, 4], bits, 4)));
     }
@@ -215,7 +218,6 @@ fn picture_cases() -> Vec<Case> {
         "P5 ",
         "P5 2",
         "P5 2 2",
-        "P5 2 2 255",
         "P5 0 2 255\nabcd",
         "P5 2 2 0\nabcd",
         "P5 2 2 65536\nabcdefgh",
@@ -238,6 +240,7 @@ fn picture_cases() -> Vec<Case> {
         cases.push(case(header.to_owned(), "pnm", header.as_bytes().to_vec()));
     }
     for pixels in [
+        "P5 2 2 255",
         "P5 2 2 255\n",
         "P5 2 2 255\nabc",
         "P6 2 2 255\nabcdefghijk",

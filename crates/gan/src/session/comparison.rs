@@ -1,6 +1,5 @@
 //! Generated rows beside real ones.
 
-use nn::layers::LayerConfig;
 use rand_chacha::ChaCha8Rng;
 use tensor_ops::{Scalar, Tensor};
 
@@ -61,8 +60,8 @@ impl<T: Scalar> Session<T> {
     }
 
     pub(super) fn known(&self) -> Known<'_> {
-        let conditional = self.config.generator.layers.iter().any(LayerConfig::wants_labels);
-        Known { source: &self.source, classifier: self.classifier.as_ref(), conditional }
+        let (classifier, conditional) = (self.classifier.as_ref(), self.takes_labels());
+        Known { source: &self.source, classifier, conditional }
     }
 
     /// What a perfect sampler would show on so many rows.
