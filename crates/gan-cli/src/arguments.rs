@@ -121,12 +121,12 @@ pub(crate) struct SampleArguments {
     /// Use these latents, an array [count, dim], rather than fresh ones
     #[arg(long, value_name = "FILE.npy", conflicts_with = "seed")]
     pub(crate) latent: Option<PathBuf>,
-    /// Draw N rows on the way between each of --count pairs of latents, both ends among them
+    /// Draw N rows on the way between each of --count pairs of latents, both ends among them, all of one class
     #[arg(long, value_name = "N", conflicts_with = "latent")]
     pub(crate) interpolate: Option<usize>,
     /// Draw anew each number of a normal latent that is more than T standard deviations away from the mean: samples
     /// become more typical and less varied
-    #[arg(long, value_name = "T", conflicts_with = "latent")]
+    #[arg(long, value_name = "T", conflicts_with = "latent", allow_negative_numbers = true)]
     pub(crate) truncation: Option<f64>,
     /// The file to write: .csv, .npy or, as a picture, .png
     #[arg(long, value_name = "FILE")]

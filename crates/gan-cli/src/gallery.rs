@@ -51,11 +51,12 @@ pub(crate) fn beside(images: &Images, result: &Comparison) -> gan::Result<Grids>
     let made = bytes(images, &generated);
     images.standardise(&mut generated);
     let scaled: Vec<f32> = generated.iter().map(|x| *x as f32).collect();
-    let nearest = Tensor::from_vec([scaled.len() / width, width], scaled)
-        .and_then(|rows| images.nearest(rows.view()))
+    let scaled = Tensor::from_vec([scaled.len() / width, width], scaled)
         .map_err(|error| Error::Network { place: "nearest images", source: error.into() })?;
-    let nearest: Vec<f64> =
-        nearest.iter().flat_map(|[(index, _), _]| images.image(*index)).map(|x| f64::from(*x)).collect();
+    let mut nearest: Vec<f64> = Vec::new();
+    for [(index, _), _] in images.nearest(scaled.view())? {
+        nearest.extend(images.image(index)?.iter().map(|x| f64::from(*x)));
+    }
     let panel = |heading, pixels| Grid { heading, shape: images.facts().shape, pixels, columns: BESIDE };
     let figure = |name: &str| result.evaluation.value(name);
     let held_out = match result.evaluation.get("nearest_distance").map(|measure| measure.kind) {

@@ -31,13 +31,16 @@ fn compare<T: Scalar>(
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
     let from_file = samples.map(|path| Ok((path, read_npy(path).map_err(Failure::input)?))).transpose()?;
     let mut session = open_session::<T>(run, config)?;
-    prepare_classifier(run, &mut session).map_err(Failure::of_folder)?;
+    prepare_classifier(run, &mut session, tell).map_err(Failure::of_folder)?;
     let result = match from_file {
         Some((path, samples)) => {
-            let failed = |error| Failure::input(format!("{}: {error}", path.display()));
+            let failed = |error| match error {
+                gan::Error::Setting { .. } => Failure::input(format!("{}: {error}", path.display())),
+                other => Failure::of_folder(other),
+            };
             session.evaluate_samples(samples, seed).map_err(failed)?
         }
-        None => session.evaluate(rows, seed).map_err(Failure::running)?,
+        None => session.evaluate(rows, seed).map_err(Failure::of_folder)?,
     };
     Ok((session, result))
 }

@@ -42,8 +42,11 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
 ) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or(config.train.seed);
     let session = open_sampler::<T>(run, config)?;
-    let label = arguments.label.as_deref().map(|name| session.source().class(name)).transpose();
-    let label = label.map_err(Failure::input)?;
+    let label = arguments.label.as_deref().map(|name| session.class(name)).transpose();
+    let label = label.map_err(|error| Failure::input(format!("--{error}")))?;
+    // A way between latents is of one class.
+    let (steps, classes) = (arguments.interpolate.unwrap_or(1), session.source().classes().unwrap_or(1));
+    let class = |row: usize| label.unwrap_or(row / steps % classes);
     let samples = match (&arguments.latent, arguments.count) {
         (Some(path), count) => {
             let latent = read_npy(path).map_err(Failure::input)?;
@@ -53,11 +56,11 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
                 return Err(Failure::input(format!("{}: {problem}", path.display())));
             }
             let failed = |error| Failure::input(format!("{}: {error}", path.display()));
-            session.generate(&latent, label).map_err(failed)?
+            session.generate(&latent, class).map_err(failed)?
         }
         (None, count) => {
             let latent = fresh_latents(arguments, &session, count.unwrap_or_default(), seed)?;
-            session.generate(&latent, label).map_err(Failure::input)?
+            session.generate(&latent, class).map_err(Failure::input)?
         }
     };
     write_samples(&arguments.out, &samples, session.source(), arguments.interpolate)

@@ -167,15 +167,21 @@ fn restored<T: Scalar>(run: &RunDirectory, mut session: Session<T>) -> Result<Se
     Err(Failure::input(format!("{}: {error}{advice}", path.display())))
 }
 
-/// Gives evaluations of labelled images their classifier: the one in the run's folder, or a new one, which is put there.
-pub(crate) fn prepare_classifier<T: Scalar>(run: &RunDirectory, session: &mut Session<T>) -> gan::Result<()> {
+/// Gives evaluations of labelled images their classifier: the one in the run's folder, or a new one, which is put there
+/// and takes a while: `say` is told so first.
+pub(crate) fn prepare_classifier<T: Scalar>(
+    run: &RunDirectory,
+    session: &mut Session<T>,
+    say: impl FnOnce(&str),
+) -> gan::Result<()> {
     let path = run.path().join("classifier.safetensors");
     let known = if path.exists() { Some(gan::read(&path, u64::MAX)?) } else { None };
     let broken = |error| {
         let message = format!("{error}; without this file a new classifier is trained");
         gan::Error::File { path: path.clone(), message }
     };
-    match session.prepare_classifier(known.as_deref()).map_err(broken)? {
+    let begins = || say("training the classifier by which images are compared, once for this run");
+    match session.prepare_classifier(known.as_deref(), begins).map_err(broken)? {
         Some(weights) => gan::write_atomically(&path, &weights),
         None => Ok(()),
     }
@@ -195,6 +201,12 @@ struct Journey<T> {
 impl<T: Scalar> Journey<T> {
     fn run(mut self, running: &Running) -> Result<ExitCode, Failure> {
         let progress = Progress::new(running.quiet, self.session.config().train.epochs, self.session.epoch());
+        if let Source::Images(images) = self.session.source()
+            && let Some(decode) = images.decoder()
+        {
+            // Where there can be no such thread, batches decode what they need.
+            drop(thread::Builder::new().spawn(decode));
+        }
         let outcome = with_threads(running.threads, || self.train(&progress)).map_err(Failure::input)?;
         progress.finish();
         let code = outcome.map_err(Failure::of_folder)?;
@@ -206,7 +218,7 @@ impl<T: Scalar> Journey<T> {
 
     /// Trains to the end, or until a signal comes, whose exit code it returns.
     fn train(&mut self, progress: &Progress) -> gan::Result<Option<u8>> {
-        self.long(progress, prepare_classifier)?;
+        self.long(progress, |run, session| prepare_classifier(run, session, |line| progress.say(line)))?;
         let mut last = None;
         let mut trained_from = Instant::now();
         while !self.session.is_done() || self.session.stage_is_due() {

@@ -433,7 +433,61 @@ fn images_are_learned_and_drawn() {
         refuse(folder, &[&["sample", "run", "--count", "1", "--out", "x.png"], more].concat(), message);
     };
     refused(&["--truncation", "0"], "--truncation: expected a number > 0, found 0");
+    refused(&["--truncation", "-1"], "--truncation: expected a number > 0, found -1");
     refused(&["--interpolate", "1"], "--interpolate: expected at least 2, found 1");
+    refused(&["--label", "7"], "--label: expected none: this generator takes no labels, found 7");
+}
+
+#[test]
+fn what_is_asked_for_by_class_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // G makes an image of each class, whatever the latent.
+    let layers = r#"generator.layers=[{ layer = "label_embedding", classes = 10, units = 4 },
+        { layer = "dense", units = 64, activation = "tanh" }, { layer = "reshape", target_shape = [8, 8, 1] }]"#;
+    let layers = layers.replace('\n', " ");
+    succeed(folder, &[DIGITS, &["--set", &layers, "--set", "latent.std=1e-9", "--run", "run"]].concat());
+    let sample = |more: &[&str]| -> Vec<Vec<f64>> {
+        succeed(folder, &[&["sample", "run", "--out", "a.csv"], more].concat());
+        let text = fs::read_to_string(folder.join("a.csv")).unwrap();
+        text.lines().map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect()
+    };
+    let like = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3);
+    let each = sample(&["--count", "20"]);
+    assert!(
+        (0..10).all(|class| like(&each[class], &each[class + 10]) && !like(&each[class], &each[class + 1]))
+    );
+    assert!(sample(&["--count", "5", "--label", "7"]).iter().all(|row| like(row, &each[7])));
+    let ways = sample(&["--count", "12", "--interpolate", "3"]);
+    assert!(ways.len() == 36 && ways.iter().enumerate().all(|(place, row)| like(row, &each[place / 3 % 10])));
+    let ways = sample(&["--count", "2", "--interpolate", "3", "--label", "2", "--truncation", "1"]);
+    assert!(ways.len() == 6 && ways.iter().all(|row| like(row, &each[2])));
+    let arguments = ["sample", "run", "--count", "1", "--label", "x", "--out", "x.png"];
+    refuse(folder, &arguments, "--label: expected 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, found x");
+}
+
+#[test]
+fn the_classifier_is_trained_once_and_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let said = |arguments: &[&str]| {
+        let output = gan(folder, arguments);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        errors.matches("training the classifier by which images are compared, once for this run\n").count()
+    };
+    let loud: Vec<&str> = DIGITS.iter().copied().filter(|word| *word != "--quiet").collect();
+    assert_eq!(said(&[&loud[..], &["--run", "run"]].concat()), 1);
+    fs::remove_file(folder.join("run/checkpoints/30.safetensors")).unwrap();
+    assert_eq!(said(&["resume", "run"]), 0);
+    assert_eq!(said(&["evaluate", "run"]), 0);
+    assert_eq!(said(&["plot", "run"]), 0);
+    let weights = folder.join("run/classifier.safetensors");
+    let before = fs::read(&weights).unwrap();
+    fs::remove_file(&weights).unwrap();
+    assert_eq!(said(&["evaluate", "run"]), 1);
+    assert!(fs::read(&weights).unwrap() == before);
+    assert_eq!(said(&[DIGITS, &["--run", "quiet"]].concat()), 0);
 }
 
 #[test]
@@ -472,9 +526,19 @@ fn a_folder_of_pictures_is_learned_and_what_is_odd_is_mentioned() {
     succeed(folder, &[DIGITS, &["--set", data, "--run", "run"]].concat());
 
     fs::write(folder.join("pictures/3.pgm"), "P5 8 8 255\nno").unwrap();
+    refuse(
+        folder,
+        &["evaluate", "run"],
+        "run/checkpoints/30.safetensors: checkpoint: weights: metadata `gan`: expected the images that the data has now, found others: the files have changed",
+    );
+    // Behind a sound header, this shows when a batch needs the picture. What there is before stays.
     let broken = "pictures/3.pgm: expected a PNG, JPEG, PGM or PPM picture: failed to fill whole buffer";
-    refuse(folder, &[DIGITS, &["--set", data]].concat(), broken);
-    refuse(folder, &["evaluate", "run"], broken);
+    refuse(folder, &[DIGITS, &["--set", data, "--run", "broken"]].concat(), broken);
+    let checkpoint = fs::read(folder.join("broken/checkpoints/0.safetensors")).unwrap();
+    refuse(folder, &["resume", "broken", "--quiet"], broken);
+    assert!(fs::read(folder.join("broken/checkpoints/0.safetensors")).unwrap() == checkpoint);
+    assert!(succeed(folder, &["inspect", "broken"]).starts_with("epoch 0 of 30\n"));
+    refuse(folder, &["evaluate", "broken"], broken);
     // Samples need no pictures.
     fs::remove_dir_all(folder.join("pictures")).unwrap();
     succeed(folder, &["sample", "run", "--count", "4", "--out", "a.png"]);

@@ -128,12 +128,15 @@ fn a_conditional_run_learns_and_makes_what_it_is_asked_for() {
     let names: Vec<&str> =
         session.evaluate(20, 1).unwrap().evaluation.measures.iter().map(|measure| measure.name).collect();
     assert!(names.contains(&"nearest_distance") && !names.contains(&"label_accuracy"), "{names:?}");
-    let seven = session.source().class("7").unwrap();
+    let seven = session.class("7").unwrap();
     let [sevens, threes] = [seven, 3].map(|class| session.sample(2, 5, Some(class)).unwrap());
     assert_ne!(sevens, threes);
     assert_eq!(session.sample(4, 5, Some(seven)).unwrap().data()[..2 * 784], sevens.data()[..]);
-    let error = session.source().class("x").unwrap_err().to_string();
+    let error = session.class("x").unwrap_err().to_string();
     assert_eq!(error, "label: expected 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, found x");
+    let digits = Session::<f32>::new(parse(gan::preset("digits").unwrap(), &[]).unwrap()).unwrap();
+    let error = digits.class("7").unwrap_err().to_string();
+    assert_eq!(error, "label: expected none: this generator takes no labels, found 7");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn open(text: &str) -> gan::Result<Source> {
 
 fn drawn(source: &Source, numbers: usize) -> Vec<f64> {
     let mut rows = vec![0.0; numbers];
-    source.fill(&mut ChaCha8Rng::seed_from_u64(4), &mut rows);
+    source.fill(&mut ChaCha8Rng::seed_from_u64(4), &mut rows).unwrap();
     rows
 }
 

@@ -45,8 +45,11 @@ fn pgm(width: u32, height: u32, grey: u8) -> Vec<u8> {
     encoded(GrayImage::from_pixel(width, height, image::Luma([grey])), ImageFormat::Pnm)
 }
 
+/// The pictures of a folder, all decoded.
 fn read(folder: &TempDir, channels: usize, labelled: bool) -> gan::Result<Images> {
-    Images::read_folder(folder.path(), [2, 2], channels, labelled)
+    let images = Images::read_folder(folder.path(), [2, 2], channels, labelled)?;
+    (0..images.facts().count).try_for_each(|index| images.image(index).map(drop))?;
+    Ok(images)
 }
 
 /// What is said, with the folder's own path left out, in one line.
@@ -69,9 +72,11 @@ fn idx_files_are_read_plain_and_gzipped() {
     let at = |name: &str| files.path().join(name);
     let plain = Images::read_idx(&at("images"), Some(&at("labels"))).unwrap();
     assert_eq!((plain.facts().shape, plain.facts().count), ([1, 3, 1], 2));
-    assert_eq!((plain.image(0), plain.image(1)), (&[0, 1, 2][..], &[253, 254, 255][..]));
+    let pixels = [0, 1].map(|index| plain.image(index).unwrap().to_vec());
+    assert_eq!(pixels, [[0, 1, 2], [253, 254, 255]]);
     assert_eq!(plain.facts().classes.as_deref(), Some(&["4".to_owned(), "9".to_owned()][..]));
-    assert_eq!(Images::read_idx(&at("images.gz"), Some(&at("labels.gz"))).unwrap(), plain);
+    let unzipped = Images::read_idx(&at("images.gz"), Some(&at("labels.gz"))).unwrap();
+    assert_eq!(unzipped.facts(), plain.facts());
     assert_eq!(Images::read_idx(&at("images.gz"), None).unwrap().facts().classes, None);
 }
 
@@ -160,17 +165,19 @@ fn a_folder_is_read_in_natural_order() {
     let files: Vec<_> = names.iter().enumerate().map(|(i, name)| (*name, pgm(2, 2, 10 * i as u8))).collect();
     let files = folder(&[&files[..], &[("readme.txt", vec![]), ("s1/.hidden.pgm", vec![])]].concat());
     let images = read(&files, 1, true).unwrap();
-    let greys: Vec<u8> = (0..images.facts().count).map(|index| images.image(index)[0]).collect();
+    let greys: Vec<u8> = (0..images.facts().count).map(|index| images.image(index).unwrap()[0]).collect();
     assert_eq!(greys, [40, 50, 30, 20, 10, 0]);
     assert_eq!(images.facts().classes.as_ref().unwrap().join(" "), "s1 s2 s10");
     let source = Source::Images(images);
     assert_eq!((source.classes(), source.shape()), (Some(3), Some([2, 2, 1].into())));
     let (mut rows, mut labels) = (vec![0.0_f32; 4 * 60], Vec::new());
-    source.fill_labelled(
-        &mut <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(0),
-        &mut rows,
-        &mut labels,
-    );
+    source
+        .fill_labelled(
+            &mut <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(0),
+            &mut rows,
+            &mut labels,
+        )
+        .unwrap();
     source.restore(&mut rows);
     for (row, label) in rows.chunks_exact(4).zip(&labels) {
         let class = match row[0].round() as u8 {
@@ -203,15 +210,18 @@ fn pictures_of_each_kind_become_rows() {
     ]);
     let grey = read(&files, 1, false).unwrap();
     // Rec. 709: red is 21.26 % of white.
-    assert_eq!(grey.image(0), [54; 4]);
-    assert_eq!(grey.image(2), [0x80; 4]);
-    assert_eq!((grey.image(4), grey.image(5), grey.image(6)), (&[54; 4][..], &[9; 4][..], &[54; 4][..]));
+    assert_eq!(grey.image(0).unwrap(), [54; 4]);
+    assert_eq!(grey.image(2).unwrap(), [0x80; 4]);
+    assert_eq!(
+        (grey.image(4).unwrap(), grey.image(5).unwrap(), grey.image(6).unwrap()),
+        (&[54; 4][..], &[9; 4][..], &[54; 4][..])
+    );
     let colour = read(&files, 3, false).unwrap();
     assert_eq!(colour.facts().shape, [2, 2, 3]);
-    assert_eq!(colour.image(0), [255, 0, 0].repeat(4));
+    assert_eq!(colour.image(0).unwrap(), [255, 0, 0].repeat(4));
     // Over white, where it is transparent.
-    assert_eq!(colour.image(1), [200, 100, 0, 204, 204, 204, 255, 255, 255, 255, 255, 255]);
-    assert!(colour.image(3).chunks(3).all(|pixel| pixel[0] > 250 && pixel[1] < 5 && pixel[2] < 5));
+    assert_eq!(colour.image(1).unwrap(), [200, 100, 0, 204, 204, 204, 255, 255, 255, 255, 255, 255]);
+    assert!(colour.image(3).unwrap().chunks(3).all(|pixel| pixel[0] > 250 && pixel[1] < 5 && pixel[2] < 5));
 }
 
 #[test]
@@ -233,9 +243,9 @@ fn pictures_are_cropped_around_the_middle_and_scaled() {
         ("c.pgm", pgm(3, 9, 8)),
     ]);
     let images = read(&files, 1, false).unwrap();
-    let [top, bottom] = [images.image(0)[..2].to_vec(), images.image(0)[2..].to_vec()];
+    let [top, bottom] = [images.image(0).unwrap()[..2].to_vec(), images.image(0).unwrap()[2..].to_vec()];
     assert!(top.iter().all(|x| (180..=220).contains(x)) && bottom.iter().all(|x| (80..=120).contains(x)));
-    assert_eq!((images.image(1), images.image(2)), (&[7; 4][..], &[8; 4][..]));
+    assert_eq!((images.image(1).unwrap(), images.image(2).unwrap()), (&[7; 4][..], &[8; 4][..]));
 }
 
 #[test]
@@ -313,6 +323,87 @@ fn settings_of_images_are_checked_before_anything_is_read() {
         let data: Data = toml::from_str(text).unwrap();
         assert_eq!(toml::from_str::<Data>(&toml::to_string(&data).unwrap()).unwrap(), data);
     }
+}
+
+/// 40 pictures of 8 x 8 pixels, no two alike.
+fn pictures() -> Vec<(String, Vec<u8>)> {
+    let picture =
+        |number: u32| GrayImage::from_fn(9, 11, |x, y| image::Luma([(x * y * number + number) as u8]));
+    let format = |number: u32| if number.is_multiple_of(2) { ImageFormat::Png } else { ImageFormat::Pnm };
+    (0..40).map(|number| (format!("{number}.png"), encoded(picture(number), format(number)))).collect()
+}
+
+/// A run on the pictures of a folder.
+fn on_pictures(files: &TempDir) -> Session<f32> {
+    let path = files.path().to_str().unwrap();
+    session(DIGITS, &[&format!("data={{ kind = \"folder\", path = {path:?}, size = [8, 8] }}")]).unwrap()
+}
+
+fn decoder(session: &Session<f32>) -> impl FnOnce() + Send + use<> {
+    let Source::Images(images) = session.source() else { panic!("no images") };
+    images.decoder().unwrap()
+}
+
+#[test]
+fn whoever_decodes_a_picture_a_run_comes_to_the_same_end() {
+    let files = pictures();
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let files = folder(&files);
+    let alone = finish(&mut on_pictures(&files));
+    let mut first = on_pictures(&files);
+    decoder(&first)();
+    assert!(finish(&mut first) == alone, "all decoded before the first step");
+    for late in 0..3 {
+        let mut beside = on_pictures(&files);
+        (0..late).for_each(|_| beside.run_step().unwrap());
+        let thread = std::thread::spawn(decoder(&beside));
+        assert!(finish(&mut beside) == alone, "decoded by a thread from step {late} on");
+        thread.join().unwrap();
+    }
+    let source = on_pictures(&files);
+    let decode = decoder(&source);
+    drop(source);
+    decode();
+}
+
+#[test]
+fn a_picture_broken_behind_its_header_stops_the_run_where_it_is_needed() {
+    let mut files = pictures();
+    let whole = files[7].1.clone();
+    // Of a PGM, the last pixel; its header is sound.
+    files[7].1.pop();
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let files = folder(&files);
+    let broken = "DIR/7.png: expected a PNG, JPEG, PGM or PPM picture: failed to fill whole buffer";
+    let steps = |session: &mut Session<f32>| {
+        for step in 0..20 {
+            let before = session.to_checkpoint().unwrap();
+            if let Err(error) = session.run_step() {
+                refused(files.path(), Err::<(), _>(error), broken);
+                return (step, before);
+            }
+        }
+        panic!("not one of 20 batches has the broken picture")
+    };
+    let alone = steps(&mut on_pictures(&files));
+    assert!(alone.0 > 0, "the first batch has the broken picture: nothing is tested");
+    let mut beside = on_pictures(&files);
+    decoder(&beside)();
+    assert!(steps(&mut beside) == alone);
+    // An evaluation wants them all.
+    refused(files.path(), on_pictures(&files).evaluate(5, 0), broken);
+    // What a file became after the start is not what the run began with.
+    let path = files.path().join("7.png");
+    fs::write(&path, &whole).unwrap();
+    let session = on_pictures(&files);
+    fs::write(&path, &whole[1..]).unwrap();
+    let other = "DIR/7.png: expected the file that was there at the start, found another";
+    refused(files.path(), session.evaluate(5, 0), other);
+    fs::write(&path, &whole).unwrap();
+    let session = on_pictures(&files);
+    fs::remove_file(&path).unwrap();
+    let missing = session.evaluate(5, 0).unwrap_err().to_string();
+    assert!(missing.contains("7.png: cannot read: "), "{missing}");
 }
 
 /// A small GAN on the digits.

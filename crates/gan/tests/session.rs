@@ -251,7 +251,7 @@ fn samples_come_from_the_average_of_g() {
     let mut session = session::<f32>(EVERYTHING);
     finish(&mut session);
     let latent = Tensor::full([2, 3], 0.4);
-    let made = session.generate(&latent, None).unwrap();
+    let made = session.generate(&latent, |_| 0).unwrap();
     assert_eq!(made, session.trainer().average().unwrap().predict(latent.view()).unwrap());
     assert_ne!(made, session.trainer().generator().predict(latent.view()).unwrap());
 }
@@ -316,9 +316,9 @@ fn samples_follow_from_their_seed_and_disturb_nothing() {
 fn rows_are_generated_one_by_one_as_all_at_once() {
     let (session, _) = halfway::<f64>();
     let latent = Tensor::from_vec([3, 3], (0..9).map(f64::from).collect()).unwrap();
-    let all = session.generate(&latent, None).unwrap();
+    let all = session.generate(&latent, |_| 0).unwrap();
     for row in 0..3 {
-        let one = session.generate(&latent.view().rows(row..row + 1).unwrap().to_tensor(), None).unwrap();
+        let one = session.generate(&latent.view().rows(row..row + 1).unwrap().to_tensor(), |_| 0).unwrap();
         for (a, b) in one.data().iter().zip(&all.data()[4 * row..]) {
             approx::assert_relative_eq!(a, b, max_relative = 1e-12);
         }
@@ -330,13 +330,13 @@ fn latents_of_another_size_are_refused() {
     let (session, _) = halfway::<f32>();
     let said = |shape: &[usize]| {
         let latent = Tensor::zeros(tensor_ops::Shape::new(shape).unwrap());
-        session.generate(&latent, None).unwrap_err().to_string()
+        session.generate(&latent, |_| 0).unwrap_err().to_string()
     };
     assert_eq!(said(&[2, 4]), "latent: expected latents of 3 numbers each, found [2, 4]");
     assert_eq!(said(&[2, 2]), "latent: expected latents of 3 numbers each, found [2, 2]");
     assert_eq!(said(&[3]), "latent: expected latents of 3 numbers each, found [3]");
     assert_eq!(said(&[]), "latent: expected latents of 3 numbers each, found []");
-    assert!(session.generate(&Tensor::zeros([2, 3]), None).is_ok());
+    assert!(session.generate(&Tensor::zeros([2, 3]), |_| 0).is_ok());
 }
 
 /// The error of a run that leaves the numbers that f32 has.

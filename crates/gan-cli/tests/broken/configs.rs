@@ -161,5 +161,5 @@ fn set(setting: &str, names: &str) -> Case {
         setting.split(" --set ").collect::<Vec<_>>().join("\n--set\n").split('\n').map(str::to_owned),
     );
     let what: String = setting.chars().take(100).collect();
-    Case { what, files: Vec::new(), before: "", arguments, names: names.to_owned() }
+    Case { what, files: Vec::new(), before: "", arguments, names: names.to_owned(), late: false }
 }

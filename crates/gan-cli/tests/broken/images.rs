@@ -174,11 +174,8 @@ fn picture_cases() -> Vec<Case> {
     };
     let (good_png, good_jpeg) = (encoded(ImageFormat::Png), encoded(ImageFormat::Jpeg));
     let mut cases = Vec::new();
-    // What comes after the last row of pixels need not be there.
-    let rows = good_png.len() - 16;
     cases.extend(
-        cut(&good_png[..rows], 25)
-            .map(|(length, bytes)| case(format!("cut to {length} bytes"), "png", bytes)),
+        cut(&good_png, 25).map(|(length, bytes)| case(format!("cut to {length} bytes"), "png", bytes)),
     );
     cases.extend(
         cut(&good_jpeg, 30).map(|(length, bytes)| case(format!("cut to {length} bytes"), "jpg", bytes)),
@@ -207,7 +204,10 @@ fn picture_cases() -> Vec<Case> {
     }
     cases.push(case("a bomb".to_owned(), "png", png([1 << 15, 1 << 15], 1, 1 << 15)));
     cases.push(case("a bomb of 2 bytes a pixel".to_owned(), "png", png([6000, 6000], 16, 6000)));
-    cases.push(case("fewer rows than it says".to_owned(), "png", png([2000, 2000], 16, 3)));
+    cases.push(case("far fewer rows than it says".to_owned(), "png", png([2000, 2000], 16, 3)));
+    cases.push(case("fewer rows than it says".to_owned(), "png", png([20, 20], 8, 3)).late());
+    let pixels = good_png.windows(4).position(|name| name == b"IDAT").unwrap() + 20;
+    cases.push(case("a pixel flipped".to_owned(), "png", flipped(&good_png, pixels)).late());
     for bits in [0, 3, 5, 32, 255] {
         cases.push(case(format!("{bits} bits"), "png", png([4, 4], bits, 4)));
     }
@@ -218,9 +218,6 @@ fn picture_cases() -> Vec<Case> {
         "P5 ",
         "P5 2",
         "P5 2 2",
-        "P5 2 2 255",
-        "P5 2 2 255\n",
-        "P5 2 2 255\nabc",
         "P5 0 2 255\nabcd",
         "P5 2 2 0\nabcd",
         "P5 2 2 65536\nabcdefgh",
@@ -231,13 +228,8 @@ fn picture_cases() -> Vec<Case> {
         "P5 4294967295 4294967295 255\nabcd",
         "P5 99999999999999999999 2 255\nabcd",
         "P5 100000 100000 255\nabcd",
-        "P6 2 2 255\nabcdefghijk",
         "P0 2 2 255\nabcd",
         "P9 2 2 255\nabcd",
-        "P2 2 2 255\n1 2 3",
-        "P2 2 2 255\n1 2 3 x",
-        "P2 2 2 255\n1 2 3 256",
-        "P2 2 2 255\n1 2 3 -4",
         "P7\nWIDTH 2\nHEIGHT 2\nDEPTH 9\nMAXVAL 255\nTUPLTYPE X\nENDHDR\nabcd",
         "GIF89a\x01\0\x01\0\0\0\0;",
         "RIFF\0\0\0\0WEBPVP8 ",
@@ -246,6 +238,18 @@ fn picture_cases() -> Vec<Case> {
         "{}",
     ] {
         cases.push(case(header.to_owned(), "pnm", header.as_bytes().to_vec()));
+    }
+    for pixels in [
+        "P5 2 2 255",
+        "P5 2 2 255\n",
+        "P5 2 2 255\nabc",
+        "P6 2 2 255\nabcdefghijk",
+        "P2 2 2 255\n1 2 3",
+        "P2 2 2 255\n1 2 3 x",
+        "P2 2 2 255\n1 2 3 256",
+        "P2 2 2 255\n1 2 3 -4",
+    ] {
+        cases.push(case(pixels.to_owned(), "pnm", pixels.as_bytes().to_vec()).late());
     }
     cases
 }

@@ -62,7 +62,14 @@ impl Good {
         let mut files: BTreeMap<_, _> = files.iter().cloned().collect();
         files.insert(name.to_owned(), bytes);
         let names = name.to_owned();
-        Case { what, files: files.into_iter().collect(), before: "", arguments: words(command), names }
+        Case {
+            what,
+            files: files.into_iter().collect(),
+            before: "",
+            arguments: words(command),
+            names,
+            late: false,
+        }
     }
 
     fn file<'a>(files: &'a [(String, Vec<u8>)], name: &str) -> &'a [u8] {
@@ -95,6 +102,7 @@ impl Good {
                     before,
                     arguments: words(command),
                     names,
+                    late: false,
                 });
             };
             case("no folder", "rm -r run", "run");
@@ -132,7 +140,7 @@ impl Good {
         ] {
             let (what, arguments) = (what.to_owned(), words("inspect run"));
             let names = "run/metrics.jsonl".to_owned();
-            cases.push(Case { what, files: self.table.clone(), before, arguments, names });
+            cases.push(Case { what, files: self.table.clone(), before, arguments, names, late: false });
         }
         cases
     }
@@ -204,7 +212,14 @@ impl Good {
         }));
         for before in ["", "mkdir z.npy", "truncate -s 1T z.npy", "ln -s /dev/zero z.npy"] {
             let (what, names) = (format!("latents: {before}"), "z.npy".to_owned());
-            cases.push(Case { what, files: self.table.clone(), before, arguments: words(command), names });
+            cases.push(Case {
+                what,
+                files: self.table.clone(),
+                before,
+                arguments: words(command),
+                names,
+                late: false,
+            });
         }
         for (count, names) in
             [("0", "--count"), ("-1", "-1"), ("1000000000000", "memory"), ("18446744073709551615", "memory")]
@@ -212,7 +227,7 @@ impl Good {
             let (what, arguments) =
                 (format!("{count} samples"), format!("sample run --out a.csv --count {count}"));
             let (files, arguments) = (self.table.clone(), words(&arguments));
-            cases.push(Case { what, files, before: "", arguments, names: names.to_owned() });
+            cases.push(Case { what, files, before: "", arguments, names: names.to_owned(), late: false });
         }
         cases
     }
@@ -225,7 +240,7 @@ impl Good {
             let names = "a.safetensors".to_owned();
             let arguments = words("inspect a.safetensors");
             let files = vec![(names.clone(), bytes)];
-            Case { what: format!("weights: {what}"), files, before: "", arguments, names }
+            Case { what: format!("weights: {what}"), files, before: "", arguments, names, late: false }
         };
         let mut cases: Vec<Case> = broken.into_iter().map(case).collect();
         for before in ["", "truncate -s 1T a.safetensors", "ln -s /dev/zero a.safetensors"] {

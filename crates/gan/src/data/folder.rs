@@ -4,12 +4,15 @@
 //! grey by Rec. 709 luma where grey is wanted, cropped around its middle to the shape of the size, and scaled by Lanczos
 //! with 3 lobes, or left as it is where it has the size. Of an animated PNG that is its first picture; a JPEG in CMYK
 //! becomes RGB without regard to its colour profile.
+//!
+//! At first all files are read and their headers checked. A picture is decoded when it is first asked for, from the file
+//! as it was then.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
-use std::io::Cursor;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
@@ -18,6 +21,7 @@ use tensor_ops::{Shape, for_each_shard};
 
 use super::images::Labels;
 use crate::files::{self, open};
+use crate::memory::is_there;
 use crate::{Error, Result};
 
 /// The endings of pictures that are read.
@@ -41,47 +45,115 @@ const DEEPEST: usize = 32;
 /// The share of pictures of one kind above which others are mentioned.
 const MAJORITY: f64 = 0.9;
 
-/// What a folder holds.
-pub(super) struct Contents {
-    pub(super) pixels: Vec<u8>,
-    pub(super) labels: Option<Labels>,
-    pub(super) note: Option<String>,
+/// The pictures of a folder, in the natural order of their names.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+    size: [u32; 2],
+    channels: usize,
+    pictures: Vec<Picture>,
+    /// Held while a large picture is decoded.
+    turn: Mutex<()>,
 }
 
-/// Reads all pictures, in the natural order of their names.
-pub(super) fn read(
-    root: &Path,
-    [height, width]: [usize; 2],
-    channels: usize,
-    labelled: bool,
-) -> Result<Contents> {
-    let mut names = Vec::new();
-    list(root, Path::new(""), 0, &mut names)?;
-    names.sort_by_cached_key(|name| natural(name));
-    if names.is_empty() {
-        let message = format!("expected pictures ({}), found none", READ.map(|e| format!(".{e}")).join(", "));
-        return Err(Error::file(root, message));
+/// A picture, decoded once; then its pixels, or what is wrong with it.
+#[derive(Debug)]
+struct Picture {
+    name: PathBuf,
+    checksum: u32,
+    decoded: OnceLock<std::result::Result<Vec<u8>, String>>,
+}
+
+impl Folder {
+    /// Finds all pictures and checks their headers; with their labels, where they are to have some, and what a person
+    /// should know of them.
+    pub(super) fn open(
+        root: &Path,
+        [height, width]: [usize; 2],
+        channels: usize,
+        labelled: bool,
+    ) -> Result<(Self, Option<Labels>, Option<String>)> {
+        let mut names = Vec::new();
+        list(root, Path::new(""), 0, &mut names)?;
+        names.sort_by_cached_key(|name| natural(name));
+        if names.is_empty() {
+            let message =
+                format!("expected pictures ({}), found none", READ.map(|e| format!(".{e}")).join(", "));
+            return Err(Error::file(root, message));
+        }
+        let labels = if labelled { Some(labels(root, &names)?) } else { None };
+        let all = Shape::new(&[names.len(), height, width, channels])
+            .map_err(|error| Error::file(root, error.to_string()))?;
+        if !is_there(all.len()) {
+            let message =
+                format!("expected memory for {all} pixels, found too little; a smaller size may help");
+            return Err(Error::file(root, message));
+        }
+        let note = note(&names);
+        let mut checked: Vec<_> = names.into_iter().map(|name| (name, Ok(0))).collect();
+        for_each_shard(&mut checked, |_, (name, checksum)| *checksum = check(&root.join(name)));
+        let picture = |(name, checksum): (_, Result<u32>)| {
+            Ok(Picture { name, checksum: checksum?, decoded: OnceLock::new() })
+        };
+        let pictures = checked.into_iter().map(picture).collect::<Result<_>>()?;
+        let (root, size) = (root.to_owned(), [height as u32, width as u32]);
+        Ok((Self { root, size, channels, pictures, turn: Mutex::new(()) }, labels, note))
     }
-    let labels = if labelled { Some(labels(root, &names)?) } else { None };
-    let all = Shape::new(&[names.len(), height, width, channels])
-        .map_err(|error| Error::file(root, error.to_string()))?;
-    let mut pixels = Vec::new();
-    if pixels.try_reserve_exact(all.len()).is_err() {
-        let message = format!("expected memory for {all} pixels, found too little; a smaller size may help");
-        return Err(Error::file(root, message));
+
+    /// How many pictures there are.
+    pub(super) fn count(&self) -> usize {
+        self.pictures.len()
     }
-    pixels.resize(all.len(), 0);
-    let mut jobs: Vec<(&PathBuf, &mut [u8], Result<()>)> = names
-        .iter()
-        .zip(pixels.chunks_exact_mut(all.without_first().len()))
-        .map(|(name, pixels)| (name, pixels, Ok(())))
-        .collect();
-    let turn = Mutex::new(());
-    for_each_shard(&mut jobs, |_, (name, pixels, outcome)| {
-        *outcome = decode(&root.join(name), [height as u32, width as u32], &turn, pixels);
-    });
-    jobs.into_iter().try_for_each(|(_, _, outcome)| outcome)?;
-    Ok(Contents { pixels, labels, note: note(&names) })
+
+    /// A checksum of each file.
+    pub(super) fn checksums(&self) -> impl Iterator<Item = u32> {
+        self.pictures.iter().map(|picture| picture.checksum)
+    }
+
+    /// Decodes those of these pictures that nobody has asked for, several at a time.
+    pub(super) fn prepare(&self, wanted: impl Iterator<Item = usize>) {
+        let is_missing = |index: &usize| self.pictures[*index].decoded.get().is_none();
+        let mut missing: Vec<usize> = wanted.filter(is_missing).collect();
+        for_each_shard(&mut missing, |_, index| drop(self.pixels(*index)));
+    }
+
+    /// The pixels of a picture, row by row; it is decoded unless it has been, or is just now by another thread.
+    pub(super) fn pixels(&self, index: usize) -> Result<&[u8]> {
+        let picture = &self.pictures[index];
+        let path = || self.root.join(&picture.name);
+        let decoded = picture.decoded.get_or_init(|| {
+            let bytes = read(&path()).map_err(|error| format!("cannot read: {error}"))?;
+            if checksum(&bytes) != picture.checksum {
+                return Err("expected the file that was there at the start, found another".to_owned());
+            }
+            self.decode(&bytes)
+        });
+        decoded.as_deref().map_err(|message| Error::file(&path(), message))
+    }
+
+    /// How many pictures are decoded.
+    #[cfg(test)]
+    pub(super) fn decoded(&self) -> usize {
+        self.pictures.iter().filter(|picture| picture.decoded.get().is_some()).count()
+    }
+
+    /// The pixels of a picture, 1 or 3 channels for each of the size; a large one when it is its turn.
+    fn decode(&self, bytes: &[u8]) -> std::result::Result<Vec<u8>, String> {
+        let mut decoder = header(bytes)?;
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let large = area(&decoder) > LARGE;
+        let _turn = large.then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| broken(&error))?;
+        picture.apply_orientation(orientation);
+        if picture.color().has_alpha() {
+            picture = over_white(picture).into();
+        }
+        Ok(if self.channels == 1 {
+            fitted::<Luma<u8>>(&picture.into_luma8(), self.size)
+        } else {
+            fitted::<Rgb<u8>>(&picture.into_rgb8(), self.size)
+        })
+    }
 }
 
 /// Adds the names, from `root`, of all pictures in a folder and those in it. What starts with a dot is left out.
@@ -178,56 +250,68 @@ fn note(names: &[PathBuf]) -> Option<String> {
     Some(format!("of {all} pictures all are .{most} but {first}{others}; move away what does not belong"))
 }
 
-/// Decodes a picture into `out`, which has 1 or 3 channels for each pixel of the size; a large one when it is its turn.
-fn decode(path: &Path, [height, width]: [u32; 2], turn: &Mutex<()>, out: &mut [u8]) -> Result<()> {
-    let failed = |message: String| Error::file(path, message);
+/// Reads a file and checks its header; a checksum of it.
+fn check(path: &Path) -> Result<u32> {
     open(path)?;
     let bytes = files::read(path, MOST_BYTES)?;
-    let broken =
-        |error: image::ImageError| failed(format!("expected a PNG, JPEG, PGM or PPM picture: {error}"));
-    let mut reader =
-        ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(Error::io(path, "read"))?;
+    header(&bytes).map_err(|message| Error::file(path, message))?;
+    Ok(checksum(&bytes))
+}
+
+/// Reads a file that has been checked, and no more than that allows.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut checksum = flate2::Crc::new();
+    checksum.update(bytes);
+    checksum.sum()
+}
+
+fn broken(error: &image::ImageError) -> String {
+    format!("expected a PNG, JPEG, PGM or PPM picture: {error}")
+}
+
+fn area(decoder: &impl ImageDecoder) -> u64 {
+    let (wide, high) = decoder.dimensions();
+    u64::from(wide) * u64::from(high)
+}
+
+/// What decodes a picture, once its header says that this is worth a try.
+fn header(bytes: &[u8]) -> std::result::Result<impl ImageDecoder + '_, String> {
+    let unread = |error: io::Error| format!("cannot read: {error}");
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unread)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(2 * MOST_MEMORY);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(broken)?;
-    let (wide, high) = decoder.dimensions();
-    let pixels = u64::from(wide) * u64::from(high);
+    let decoder = reader.into_decoder().map_err(|error| broken(&error))?;
+    let ((wide, high), size) = (decoder.dimensions(), bytes.len());
+    let pixels = area(&decoder);
     if pixels == 0 || pixels > MOST_PIXELS {
-        return Err(failed(format!("expected 1 to {MOST_PIXELS} pixels, found {wide} x {high}")));
+        return Err(format!("expected 1 to {MOST_PIXELS} pixels, found {wide} x {high}"));
     }
-    let most = ANYWAY.max(MOST_IN_A_BYTE * bytes.len() as u64);
+    let most = ANYWAY.max(MOST_IN_A_BYTE * size as u64);
     if pixels > most {
-        let size = bytes.len();
-        return Err(failed(format!("expected at most {most} pixels in {size} bytes, found {wide} x {high}")));
+        return Err(format!("expected at most {most} pixels in {size} bytes, found {wide} x {high}"));
     }
     let bytes_of_pixels = decoder.total_bytes();
     if bytes_of_pixels > MOST_MEMORY {
-        return Err(failed(format!(
-            "expected at most {MOST_MEMORY} bytes of pixels, found {bytes_of_pixels}"
-        )));
+        return Err(format!("expected at most {MOST_MEMORY} bytes of pixels, found {bytes_of_pixels}"));
     }
-    if is_cut_off(&bytes) {
-        return Err(failed("expected a whole JPEG, found no end".to_owned()));
+    if is_cut_off(bytes) {
+        return Err("expected a whole picture, found no end".to_owned());
     }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let _turn = (pixels > LARGE).then(|| turn.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    drop(bytes);
-    picture.apply_orientation(orientation);
-    if picture.color().has_alpha() {
-        picture = over_white(picture).into();
-    }
-    if out.len() == (height * width) as usize {
-        out.copy_from_slice(&fitted::<Luma<u8>>(&picture.into_luma8(), height, width));
-    } else {
-        out.copy_from_slice(&fitted::<Rgb<u8>>(&picture.into_rgb8(), height, width));
-    }
-    Ok(())
+    Ok(decoder)
 }
 
-/// Whether a JPEG has no end: its decoder fills what is missing with grey.
+/// Whether a PNG or a JPEG has no end; the decoder of the latter fills what is missing with grey.
 fn is_cut_off(bytes: &[u8]) -> bool {
+    if bytes.starts_with(b"\x89PNG") {
+        return !bytes.windows(8).any(|end| end == b"IEND\xaeB`\x82");
+    }
     let mut at = 2;
     while let [0xff, 0xd8, ..] = bytes
         && let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4)
@@ -252,8 +336,7 @@ fn over_white(picture: DynamicImage) -> RgbImage {
 /// The largest part around the middle that has the shape of the size, scaled to it.
 fn fitted<P: Pixel<Subpixel = u8> + 'static>(
     picture: &ImageBuffer<P, Vec<u8>>,
-    height: u32,
-    width: u32,
+    [height, width]: [u32; 2],
 ) -> Vec<u8> {
     let (wide, high) = picture.dimensions();
     let share = |side: u32, of: u32, to: u32| {

@@ -1,16 +1,19 @@
 //! Images of one size, with or without labels.
 //!
 //! Pixels stay in memory as bytes, from 0 to `most`. The networks see them scaled to [-1, 1], as what a tanh gives;
-//! samples are mapped back.
+//! samples are mapped back. Those of a folder are decoded when they are first needed, or by [`Images::decoder`] meanwhile:
+//! which, and when, changes no bit.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View, matmul_nt};
 
-use super::{folder, idx};
+use super::folder::Folder;
+use super::idx;
 use crate::{Error, Result};
 
 /// The digits that come with the program, each a line of 64 pixels from 0 to 16 and the label.
@@ -30,19 +33,27 @@ pub struct ImageFacts {
     /// The names of the classes, where images have labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
-    /// A checksum (CRC-32) of all pixels, then all labels.
+    /// A checksum (CRC-32) of all pixels, or, of a folder, of the checksums of all files; then of all labels.
     pub checksum: u32,
 }
 
 /// Images in memory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Images {
     facts: ImageFacts,
-    /// Image after image, each row by row; none where only the facts are known.
-    pixels: Vec<u8>,
+    pixels: Pixels,
     /// The class of each image; none without classes.
     labels: Vec<u32>,
     note: Option<String>,
+}
+
+/// Where the pixels of images are.
+#[derive(Debug, Clone)]
+enum Pixels {
+    /// Here, image after image, each row by row; none where only the facts are known.
+    Here(Vec<u8>),
+    /// In pictures that may yet have to be decoded.
+    Folder(Arc<Folder>),
 }
 
 /// A label for each image: the names of the classes, and which of them each image has.
@@ -61,7 +72,7 @@ impl Images {
             pixels.extend(numbers.by_ref().take(64));
             digits.extend(numbers);
         }
-        Self::new([8, 8, 1], 16, pixels, Some(Labels::of(&digits)))
+        Self::new([8, 8, 1], 16, Pixels::Here(pixels), Some(Labels::of(&digits)))
     }
 
     /// Reads images, and labels for them, from files in the IDX format of MNIST, plain or gzipped.
@@ -77,27 +88,37 @@ impl Images {
                 Err(Error::file(path, format!("expected {expected}, found {found}")))
             }
         });
-        Ok(Self::new([height, width, 1], u8::MAX, pixels, labels.transpose()?))
+        Ok(Self::new([height, width, 1], u8::MAX, Pixels::Here(pixels), labels.transpose()?))
     }
 
-    /// Reads all images of a folder and the folders in it, scales them and crops them around the middle to one height and
-    /// width, in grey (1 channel) or colour (3). Where `labelled`, each folder in it is a class.
+    /// Finds all images of a folder and the folders in it, to be scaled and cropped around the middle to one height and
+    /// width, in grey (1 channel) or colour (3). Where `labelled`, each folder in it is a class. The headers of all are
+    /// checked; what is wrong behind them shows when an image is needed.
     ///
     /// # Errors
     /// [`Error::Io`] where something cannot be read, [`Error::File`] for a file that is not what it should be, and where
     /// there are no images.
     pub fn read_folder(path: &Path, size: [usize; 2], channels: usize, labelled: bool) -> Result<Self> {
-        let folder::Contents { pixels, labels, note } = folder::read(path, size, channels, labelled)?;
+        let (folder, labels, note) = Folder::open(path, size, channels, labelled)?;
         let [height, width] = size;
+        let pixels = Pixels::Folder(Arc::new(folder));
         Ok(Self { note, ..Self::new([height, width, channels], u8::MAX, pixels, labels) })
     }
 
-    fn new(shape: [usize; 3], most: u8, pixels: Vec<u8>, labels: Option<Labels>) -> Self {
-        let count = pixels.len() / shape.iter().product::<usize>().max(1);
+    fn new(shape: [usize; 3], most: u8, pixels: Pixels, labels: Option<Labels>) -> Self {
         let (classes, labels) =
             labels.map_or((None, Vec::new()), |labels| (Some(labels.classes), labels.of_images));
         let mut checksum = flate2::Crc::new();
-        checksum.update(&pixels);
+        let count = match &pixels {
+            Pixels::Here(pixels) => {
+                checksum.update(pixels);
+                pixels.len() / shape.iter().product::<usize>().max(1)
+            }
+            Pixels::Folder(folder) => {
+                folder.checksums().for_each(|sum| checksum.update(&sum.to_le_bytes()));
+                folder.count()
+            }
+        };
         labels.iter().for_each(|label| checksum.update(&label.to_le_bytes()));
         let facts = ImageFacts { shape, most, count, classes, checksum: checksum.sum() };
         Self { facts, pixels, labels, note: None }
@@ -105,7 +126,7 @@ impl Images {
 
     /// Images that are not there: for mapping samples back.
     pub(crate) fn without_rows(facts: ImageFacts) -> Self {
-        Self { facts, pixels: Vec::new(), labels: Vec::new(), note: None }
+        Self { facts, pixels: Pixels::Here(Vec::new()), labels: Vec::new(), note: None }
     }
 
     /// What is known of them.
@@ -118,6 +139,37 @@ impl Images {
     #[must_use]
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// One black image like these.
+    pub(crate) fn blank(&self) -> Self {
+        Self::new(self.facts.shape, self.facts.most, Pixels::Here(vec![0; self.width()]), None)
+    }
+
+    /// Whether these are the images of a checkpoint. One of an earlier version has a checksum of a folder's pixels.
+    pub(crate) fn are(&self, known: &ImageFacts) -> bool {
+        let with = |checksum| ImageFacts { checksum, ..self.facts.clone() };
+        if self.facts == *known || with(known.checksum) != *known || matches!(self.pixels, Pixels::Here(_)) {
+            return self.facts == *known;
+        }
+        let mut checksum = flate2::Crc::new();
+        self.prepare(0..self.facts.count);
+        let are_sound =
+            (0..self.facts.count).all(|index| self.image(index).map(|p| checksum.update(p)).is_ok());
+        self.labels.iter().for_each(|label| checksum.update(&label.to_le_bytes()));
+        are_sound && checksum.sum() == known.checksum
+    }
+
+    /// What decodes, one after the other, all images that are not decoded yet, to be run on a thread of its own, as long
+    /// as there are these images; `None` where there is nothing to decode.
+    pub fn decoder(&self) -> Option<impl FnOnce() + Send + use<>> {
+        let Pixels::Folder(folder) = &self.pixels else { return None };
+        let (folder, count) = (Arc::downgrade(folder), self.facts.count);
+        Some(move || {
+            // A broken one is reported to who needs it.
+            let decode = |index| folder.upgrade().map(|folder| drop(folder.pixels(index)));
+            (0..count).map_while(decode).for_each(drop);
+        })
     }
 
     /// The shape of an image; `None` where it is not known yet.
@@ -133,28 +185,48 @@ impl Images {
     }
 
     /// Fills `out` with images drawn at random, each as often as any other, scaled to [-1, 1]; with NaN where there are
-    /// none. Calls `drawn` with the number of each.
-    fn fill_with<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], mut drawn: impl FnMut(usize)) {
-        if self.pixels.is_empty() {
-            return out.fill(T::nan());
+    /// none. The numbers of the images.
+    fn fill_with<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) -> Result<Vec<usize>> {
+        let count = self.facts.count;
+        if !self.are_there() {
+            out.fill(T::nan());
+            return Ok(Vec::new());
         }
-        for row in out.chunks_exact_mut(self.width()) {
-            let index = rng.random_range(0..self.facts.count);
-            self.scaled(self.image(index), row);
-            drawn(index);
-        }
+        let rows = out.len() / self.width();
+        let drawn: Vec<usize> = (0..rows).map(|_| rng.random_range(0..count)).collect();
+        self.copy(&drawn, out)?;
+        Ok(drawn)
+    }
+
+    /// Copies images of these numbers to `out`, scaled to [-1, 1].
+    fn copy<T: Scalar>(&self, numbers: &[usize], out: &mut [T]) -> Result<()> {
+        self.prepare(numbers.iter().copied());
+        let mut rows = out.chunks_exact_mut(self.width().max(1)).zip(numbers);
+        rows.try_for_each(|(row, &index)| self.image(index).map(|pixels| self.scaled(pixels, row)))
     }
 
     /// Fills `out` with images drawn at random, each as often as any other, scaled to [-1, 1]; with NaN where there are
     /// none.
-    pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) {
-        self.fill_with(rng, out, |_| {});
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that is broken behind its header.
+    pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) -> Result<()> {
+        self.fill_with(rng, out).map(drop)
     }
 
     /// As [`Images::fill`], from the same random numbers the same images; their classes become `labels`.
-    pub fn fill_labelled<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], labels: &mut Vec<usize>) {
-        labels.clear();
-        self.fill_with(rng, out, |index| labels.extend(self.labels.get(index).map(|&label| label as usize)));
+    ///
+    /// # Errors
+    /// As [`Images::fill`].
+    pub fn fill_labelled<T: Scalar>(
+        &self,
+        rng: &mut impl Rng,
+        out: &mut [T],
+        labels: &mut Vec<usize>,
+    ) -> Result<()> {
+        let drawn = self.fill_with(rng, out)?;
+        self.set_labels(&drawn, labels);
+        Ok(())
     }
 
     /// Fills `a` as [`Images::fill`] does, and `b` with images that are not in `a`, each once while there are any left: as
@@ -164,23 +236,46 @@ impl Images {
         rng: &mut impl Rng,
         [a, b]: [&mut [T]; 2],
         labels: &mut Vec<usize>,
-    ) {
+    ) -> Result<()> {
         let mut drawn = vec![false; self.facts.count];
-        self.fill_with(rng, a, |index| drawn[index] = true);
+        self.fill_with(rng, a)?.into_iter().for_each(|index| drawn[index] = true);
         let all = drawn.iter().all(|drawn| *drawn);
         let mut left: Vec<usize> = (0..drawn.len()).filter(|&index| all || !drawn[index]).collect();
         left.shuffle(rng);
+        let rows = b.len() / self.width().max(1);
+        let others: Vec<usize> = left.into_iter().cycle().take(rows).collect();
+        self.set_labels(&others, labels);
+        self.copy(&others, b)
+    }
+
+    /// The classes of images of these numbers become `labels`.
+    fn set_labels(&self, numbers: &[usize], labels: &mut Vec<usize>) {
         labels.clear();
-        for (row, &index) in b.chunks_exact_mut(self.width().max(1)).zip(left.iter().cycle()) {
-            self.scaled(self.image(index), row);
-            labels.extend(self.labels.get(index).map(|&label| label as usize));
-        }
+        labels
+            .extend(numbers.iter().filter_map(|&index| self.labels.get(index)).map(|&label| label as usize));
     }
 
     /// The pixels of an image, row by row.
-    #[must_use]
-    pub fn image(&self, index: usize) -> &[u8] {
-        &self.pixels[index * self.width()..][..self.width()]
+    ///
+    /// # Errors
+    /// As [`Images::fill`].
+    pub fn image(&self, index: usize) -> Result<&[u8]> {
+        match &self.pixels {
+            Pixels::Here(pixels) => Ok(&pixels[index * self.width()..][..self.width()]),
+            Pixels::Folder(folder) => folder.pixels(index),
+        }
+    }
+
+    /// Decodes those of these images that are not decoded yet, several at a time.
+    fn prepare(&self, numbers: impl Iterator<Item = usize>) {
+        if let Pixels::Folder(folder) = &self.pixels {
+            folder.prepare(numbers);
+        }
+    }
+
+    /// Whether not only the facts are known.
+    fn are_there(&self) -> bool {
+        !matches!(&self.pixels, Pixels::Here(pixels) if pixels.is_empty())
     }
 
     fn scaled<T: Scalar>(&self, pixels: &[u8], out: &mut [T]) {
@@ -208,20 +303,22 @@ impl Images {
     /// Euclidean distances of the scaled images.
     ///
     /// # Errors
-    /// Where the images have another size.
-    pub fn nearest(&self, rows: View<'_, f32>) -> tensor_ops::Result<Vec<[(usize, f64); 2]>> {
+    /// [`Error::Network`] where the images have another size; as [`Images::fill`].
+    pub fn nearest(&self, rows: View<'_, f32>) -> Result<Vec<[(usize, f64); 2]>> {
+        let failed = |error: tensor_ops::Error| Error::network("nearest images")(error.into());
         let width = self.width();
         let square = |row: &[f32]| row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
         let count = rows.shape().len() / width.max(1);
-        let rows = rows.reshape([count, width])?;
+        let rows = rows.reshape([count, width]).map_err(failed)?;
         let mut nearest = vec![[(0, f64::INFINITY); 2]; count];
         let (mut images, mut products) = (Tensor::<f32>::default(), Tensor::default());
         for first in (0..self.facts.count).step_by(COMPARED) {
             let some = COMPARED.min(self.facts.count - first);
             images.resize([some, width]);
-            self.scaled(&self.pixels[first * width..][..some * width], images.data_mut());
+            let numbers: Vec<usize> = (first..first + some).collect();
+            self.copy(&numbers, images.data_mut())?;
             products.resize([count, some]);
-            matmul_nt(rows, images.view(), &mut products)?;
+            matmul_nt(rows, images.view(), &mut products).map_err(failed)?;
             let squares: Vec<f64> = images.data().chunks_exact(width).map(square).collect();
             for (best, products) in nearest.iter_mut().zip(products.data().chunks_exact(some)) {
                 for (place, (product, square)) in products.iter().zip(&squares).enumerate() {
@@ -233,7 +330,7 @@ impl Images {
         let mut image = vec![0.0_f32; width];
         for (best, row) in nearest.iter_mut().zip(rows.data().chunks_exact(width)) {
             for (index, distance) in best.iter_mut() {
-                self.scaled(self.image(*index), &mut image);
+                self.scaled(self.image(*index)?, &mut image);
                 image.iter_mut().zip(row).for_each(|(x, y)| *x -= y);
                 *distance = square(&image).sqrt();
             }
@@ -280,8 +377,8 @@ mod tests {
         let facts = digits.facts();
         assert_eq!((facts.count, facts.shape, facts.most), (1797, [8, 8, 1], 16));
         assert_eq!(facts.classes.as_ref().map(|names| names.join("")), Some("0123456789".to_owned()));
-        assert_eq!((digits.pixels.iter().max(), digits.labels.len()), (Some(&16), 1797));
-        assert_eq!((digits.labels[0], &digits.image(0)[..8]), (0, &[0, 0, 5, 13, 9, 1, 0, 0][..]));
+        assert_eq!((digits.image(1796).unwrap().iter().max(), digits.labels.len()), (Some(&16), 1797));
+        assert_eq!((digits.labels[0], &digits.image(0).unwrap()[..8]), (0, &[0, 0, 5, 13, 9, 1, 0, 0][..]));
     }
 
     #[test]
@@ -289,8 +386,8 @@ mod tests {
         let digits = Images::digits();
         let draw = |seed| ChaCha8Rng::seed_from_u64(seed);
         let (mut rows, mut labelled, mut labels) = (vec![0.0_f32; 640], vec![0.0_f32; 640], Vec::new());
-        digits.fill(&mut draw(3), &mut rows);
-        digits.fill_labelled(&mut draw(3), &mut labelled, &mut labels);
+        digits.fill(&mut draw(3), &mut rows).unwrap();
+        digits.fill_labelled(&mut draw(3), &mut labelled, &mut labels).unwrap();
         assert_eq!(rows, labelled);
         let view = Tensor::from_vec([10, 64], rows).unwrap();
         let found = digits.nearest(view.view()).unwrap();
@@ -304,7 +401,7 @@ mod tests {
     fn samples_apart_have_no_image_in_common() {
         let digits = Images::digits();
         let (mut a, mut b) = (vec![0.0_f32; 64 * 500], vec![0.0_f32; 64 * 500]);
-        digits.fill_apart(&mut ChaCha8Rng::seed_from_u64(5), [&mut a, &mut b], &mut Vec::new());
+        digits.fill_apart(&mut ChaCha8Rng::seed_from_u64(5), [&mut a, &mut b], &mut Vec::new()).unwrap();
         let numbers = |rows: Vec<f32>| -> std::collections::BTreeSet<usize> {
             let rows = Tensor::from_vec([500, 64], rows).unwrap();
             digits.nearest(rows.view()).unwrap().iter().map(|[(index, _), _]| *index).collect()
@@ -312,17 +409,17 @@ mod tests {
         let (a, b) = (numbers(a), numbers(b));
         assert!(a.is_disjoint(&b) && a.len() > 400);
         assert_eq!(b.len(), 500);
-        let one = Images::new([1, 1, 1], u8::MAX, vec![255], None);
+        let one = Images::new([1, 1, 1], u8::MAX, Pixels::Here(vec![255]), None);
         let (mut a, mut b) = ([0.0_f64; 2], [0.0_f64; 2]);
-        one.fill_apart(&mut ChaCha8Rng::seed_from_u64(5), [&mut a, &mut b], &mut Vec::new());
+        one.fill_apart(&mut ChaCha8Rng::seed_from_u64(5), [&mut a, &mut b], &mut Vec::new()).unwrap();
         assert_eq!((a, b), ([1.0; 2], [1.0; 2]));
     }
 
     #[test]
     fn pixels_are_scaled_and_mapped_back() {
-        let images = Images::new([1, 3, 1], u8::MAX, vec![0, 51, 255], None);
+        let images = Images::new([1, 3, 1], u8::MAX, Pixels::Here(vec![0, 51, 255]), None);
         let mut row = [0.0_f64; 3];
-        images.fill(&mut ChaCha8Rng::seed_from_u64(0), &mut row);
+        images.fill(&mut ChaCha8Rng::seed_from_u64(0), &mut row).unwrap();
         assert_eq!((row[0], row[2]), (-1.0, 1.0));
         images.restore(&mut row);
         row.iter()
@@ -338,6 +435,50 @@ mod tests {
         assert_eq!((classes.join(" "), of_images), ("1 7 255".to_owned(), vec![1, 0, 2, 0]));
     }
 
+    /// A folder of 50 pictures of one grey each, and its images.
+    fn folder() -> (tempfile::TempDir, Images) {
+        let folder = tempfile::tempdir().unwrap();
+        for grey in 0..50_u8 {
+            let name = folder.path().join(format!("{grey}.pgm"));
+            std::fs::write(name, [&b"P5 2 2 255\n"[..], &[grey; 4]].concat()).unwrap();
+        }
+        let images = Images::read_folder(folder.path(), [2, 2], 1, false).unwrap();
+        (folder, images)
+    }
+
+    fn decoded(images: &Images) -> usize {
+        let Pixels::Folder(folder) = &images.pixels else { panic!("{images:?}") };
+        folder.decoded()
+    }
+
+    #[test]
+    fn a_batch_waits_for_its_own_images_alone() {
+        let (_files, images) = folder();
+        assert_eq!((images.facts().count, decoded(&images)), (50, 0));
+        let mut rows = [0.0_f64; 12];
+        images.fill(&mut ChaCha8Rng::seed_from_u64(2), &mut rows).unwrap();
+        images.restore(&mut rows);
+        let greys = rows.chunks(4).map(|row| row[0].round() as usize);
+        let greys: std::collections::BTreeSet<usize> = greys.collect();
+        assert!(greys.len() > 1 && decoded(&images) == greys.len(), "{greys:?}");
+        assert!(greys.iter().all(|&grey| images.image(grey).unwrap() == [grey as u8; 4]));
+        assert_eq!(decoded(&images), greys.len());
+        images.decoder().unwrap()();
+        assert_eq!(decoded(&images), 50);
+        assert!((0..50).all(|grey| images.image(grey).unwrap() == [grey as u8; 4]));
+    }
+
+    #[test]
+    fn a_folder_is_known_by_its_files_or_as_before_by_its_pixels() {
+        let (_files, images) = folder();
+        let before = Images::new([2, 2, 1], 255, Pixels::Here((0..50).flat_map(|x| [x; 4]).collect()), None);
+        let facts = before.facts().clone();
+        assert!(images.are(&images.facts().clone()) && decoded(&images) == 0);
+        assert!(!images.are(&ImageFacts { count: 49, ..facts.clone() }) && decoded(&images) == 0);
+        assert!(facts.checksum != images.facts().checksum && images.are(&facts) && decoded(&images) == 50);
+        assert!(!images.are(&ImageFacts { checksum: facts.checksum ^ 1, ..facts }));
+    }
+
     #[test]
     fn the_nearest_are_found_as_by_looking_at_each() {
         let digits = Images::digits();
@@ -348,7 +489,7 @@ mod tests {
             let mut distances: Vec<(f64, usize)> = (0..1797)
                 .map(|index| {
                     let mut image = [0.0_f32; 64];
-                    digits.scaled(digits.image(index), &mut image);
+                    digits.scaled(digits.image(index).unwrap(), &mut image);
                     let square: f64 = image.iter().zip(row).map(|(a, b)| f64::from(a - b).powi(2)).sum();
                     (square.sqrt(), index)
                 })

@@ -194,7 +194,7 @@ fn yes() -> bool {
 }
 
 /// Real data, ready to be drawn from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Source {
     /// Single numbers; a row holds any number of them.
     Numbers(Distribution),
@@ -378,18 +378,30 @@ impl Source {
     }
 
     /// Fills `out` with rows, as the networks see them.
-    pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) {
+    ///
+    /// # Errors
+    /// As [`Images::fill`].
+    pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) -> Result<()> {
         match self {
             Self::Numbers(distribution) => distribution.fill(rng, out),
             Self::Points(points) => points.fill(rng, out),
             Self::Table(table) => table.fill(rng, out),
-            Self::Images(images) => images.fill(rng, out),
+            Self::Images(images) => images.fill(rng, out)?,
         }
+        Ok(())
     }
 
     /// As [`Source::fill`], from the same random numbers the same rows; their classes, counted from 0, become `labels`,
     /// which stays empty for data without.
-    pub fn fill_labelled<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], labels: &mut Vec<usize>) {
+    ///
+    /// # Errors
+    /// As [`Images::fill`].
+    pub fn fill_labelled<T: Scalar>(
+        &self,
+        rng: &mut impl Rng,
+        out: &mut [T],
+        labels: &mut Vec<usize>,
+    ) -> Result<()> {
         labels.clear();
         match self {
             Self::Images(images) => images.fill_labelled(rng, out, labels),

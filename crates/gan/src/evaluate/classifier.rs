@@ -42,7 +42,7 @@ impl Classifier {
     /// Trains one on labelled images. The same images give the same bits.
     ///
     /// # Errors
-    /// [`Error::Network`] for images without labels, or too small ones.
+    /// [`Error::Network`] for images without labels, or too small ones; as [`Images::fill`].
     pub fn train(images: &Images) -> Result<Self> {
         let network = network(images)?;
         let failed = Error::network("classifier");
@@ -54,7 +54,7 @@ impl Classifier {
         let mut batch = Tensor::zeros([BATCH, height, width, channels]);
         let (mut targets, mut labels) = (Tensor::zeros([BATCH, classes]), Vec::new());
         for _ in 0..STEPS {
-            images.fill_labelled(rng, batch.data_mut(), &mut labels);
+            images.fill_labelled(rng, batch.data_mut(), &mut labels)?;
             targets.fill(0.0);
             for (row, &label) in targets.data_mut().chunks_exact_mut(classes).zip(&labels) {
                 row[label] = 1.0;
@@ -215,7 +215,8 @@ mod tests {
 
     fn drawn(seed: u64, count: usize) -> (Vec<f64>, Vec<usize>) {
         let (mut rows, mut labels) = (vec![0.0; 64 * count], Vec::new());
-        Images::digits().fill_labelled(&mut ChaCha8Rng::seed_from_u64(seed), &mut rows, &mut labels);
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        Images::digits().fill_labelled(rng, &mut rows, &mut labels).unwrap();
         (rows, labels)
     }
 

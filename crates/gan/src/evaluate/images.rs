@@ -8,7 +8,7 @@ use tensor_ops::Tensor;
 use super::classifier::{self, label_accuracy};
 use super::points::{Rows, compare};
 use super::{Classifier, Kind, Value};
-use crate::Images;
+use crate::{Images, Result};
 
 /// Images of each kind of which all pairs are looked at.
 const PAIRED: usize = 1000;
@@ -27,7 +27,7 @@ pub(super) fn measure(
     real: &[f64],
     (generated, labels): (&[f64], &[usize]),
     fresh: bool,
-) -> Vec<Value> {
+) -> Result<Vec<Value>> {
     let width = images.width();
     let look =
         |classifier: &Classifier| Some((classifier.look(real).ok()?, classifier.look(generated).ok()?));
@@ -43,24 +43,24 @@ pub(super) fn measure(
         }
         None => compare(Rows { data: real, width }, Rows { data: generated, width }, PAIRED),
     };
-    let [held_out, value] = nearest_distances(images, [(real, false), (generated, fresh)]);
+    let [held_out, value] = nearest_distances(images, [(real, false), (generated, fresh)])?;
     values.push(Value { name: "nearest_distance", kind: Kind::Statistic(held_out), value });
-    values
+    Ok(values)
 }
 
 /// The mean distance of images to the nearest of the data, for two samples and whether they are fresh.
-fn nearest_distances(images: &Images, samples: [(&[f64], bool); 2]) -> [f64; 2] {
+fn nearest_distances(images: &Images, samples: [(&[f64], bool); 2]) -> Result<[f64; 2]> {
     let width = images.width();
     let sought = samples.map(|(rows, _)| &rows[..rows.len().min(SOUGHT * width)]);
     let rows: Vec<f32> = sought.concat().into_iter().map(|x| x as f32).collect();
     let rows = Tensor::from_vec([rows.len() / width, width], rows).unwrap_or_default();
-    let mut nearest = images.nearest(rows.view()).unwrap_or_default().into_iter();
-    [0, 1].map(|sample| {
+    let mut nearest = images.nearest(rows.view())?.into_iter();
+    Ok([0, 1].map(|sample| {
         let count = sought[sample].len() / width;
         // An image out of the data is the nearest to itself.
         let place = usize::from(!samples[sample].1);
         nearest.by_ref().take(count).map(|found| found[place].1).sum::<f64>() / count as f64
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -73,9 +73,9 @@ mod tests {
     fn nearest(rows: &[f64], fresh: bool) -> (f64, f64) {
         let images = Images::digits();
         let mut real = vec![0.0; 64 * 100];
-        images.fill(&mut ChaCha8Rng::seed_from_u64(1), &mut real);
+        images.fill(&mut ChaCha8Rng::seed_from_u64(1), &mut real).unwrap();
         let generated = if rows.is_empty() { &real } else { rows };
-        let values = measure(&images, None, &real, (generated, &[]), fresh);
+        let values = measure(&images, None, &real, (generated, &[]), fresh).unwrap();
         let value = values.into_iter().find(|value| value.name == "nearest_distance").unwrap();
         let Kind::Statistic(held_out) = value.kind else { panic!("{value:?}") };
         (held_out, value.value)

@@ -24,7 +24,7 @@ pub use classifier::Classifier;
 pub use numbers::{energy_distance, ks_normal, ks_two_sample, mean_std, quantile, skewness, wasserstein_1};
 pub use points::{frechet_distance, mmd_rbf, sliced_wasserstein};
 
-use crate::{Distribution, Points, Source};
+use crate::{Distribution, Points, Result, Source};
 
 /// Pairs of real samples from which the floor is computed.
 const PAIRS: usize = 10;
@@ -108,21 +108,21 @@ pub(crate) struct Floor(Vec<f64>);
 
 impl Floor {
     /// From pairs of real samples of so many numbers each, in rows of `width`.
-    pub(crate) fn new(known: Known<'_>, numbers: usize, width: usize, rng: &mut impl Rng) -> Self {
+    pub(crate) fn new(known: Known<'_>, numbers: usize, width: usize, rng: &mut impl Rng) -> Result<Self> {
         let mut sums: Vec<f64> = Vec::new();
         let (mut a, mut b, mut labels) = (vec![0.0; numbers], vec![0.0; numbers], Vec::new());
         for _ in 0..PAIRS {
             match known.source {
-                Source::Images(images) => images.fill_apart(rng, [&mut a, &mut b], &mut labels),
-                source => [&mut a, &mut b].into_iter().for_each(|rows| source.fill(rng, rows)),
+                Source::Images(images) => images.fill_apart(rng, [&mut a, &mut b], &mut labels)?,
+                source => [&mut a, &mut b].into_iter().try_for_each(|rows| source.fill(rng, rows))?,
             }
-            let values = measure(known, &a, (&b, &labels), width, false);
+            let values = measure(known, &a, (&b, &labels), width, false)?;
             sums.resize(values.len(), 0.0);
             for (sum, Value { kind, value, .. }) in sums.iter_mut().zip(values) {
                 *sum += if let Kind::Statistic(real) = kind { (value - real).abs() } else { value };
             }
         }
-        Self(sums.into_iter().map(|sum| sum / PAIRS as f64).collect())
+        Ok(Self(sums.into_iter().map(|sum| sum / PAIRS as f64).collect()))
     }
 }
 
@@ -143,20 +143,23 @@ pub(crate) fn evaluate(
     generated: (&[f64], &[usize]),
     width: usize,
     floor: &Floor,
-) -> Evaluation {
+) -> Result<Evaluation> {
     let source = known.source;
-    let values = measure(known, real, generated, width, true).into_iter().zip(&floor.0);
+    let values = measure(known, real, generated, width, true)?.into_iter().zip(&floor.0);
     let measures = values.map(|(Value { name, kind, value }, &floor)| Measure { name, kind, value, floor });
     let count = real.len() / source.width().unwrap_or(1).max(1);
-    Evaluation { count, measures: measures.collect() }
+    Ok(Evaluation { count, measures: measures.collect() })
 }
 
 /// The names of the measures that rows of a source get.
 pub(crate) fn names(source: &Source) -> Vec<&'static str> {
     let width = source.width().unwrap_or(1);
     let some: Vec<f64> = (0..8 * width).map(|i| (i * i) as f64).collect();
-    let known = Known { source, classifier: None, conditional: false };
-    let values = measure(known, &some, (&some, &[]), width, true).into_iter().map(|value| value.name);
+    // Not the images themselves, which may have to be decoded.
+    let blank = if let Source::Images(images) = source { Some(Source::Images(images.blank())) } else { None };
+    let known = Known { source: blank.as_ref().unwrap_or(source), classifier: None, conditional: false };
+    let values = measure(known, &some, (&some, &[]), width, true).unwrap_or_default();
+    let values = values.into_iter().map(|value| value.name);
     let classes = if source.classes().is_some() { &classifier::NAMES[..] } else { &[] };
     values.chain(classes.iter().copied()).chain((!classes.is_empty()).then_some("label_accuracy")).collect()
 }
@@ -168,8 +171,8 @@ fn measure(
     (generated, labels): (&[f64], &[usize]),
     width: usize,
     fresh: bool,
-) -> Vec<Value> {
-    match known.source {
+) -> Result<Vec<Value>> {
+    Ok(match known.source {
         Source::Numbers(distribution) => {
             let mut values = numbers::measure(real, generated);
             if let Distribution::Mixture(components) = distribution {
@@ -187,7 +190,7 @@ fn measure(
         Source::Images(images) => {
             let Known { classifier, conditional, .. } = known;
             let labels = if conditional { labels } else { &[] };
-            images::measure(images, classifier, real, (generated, labels), fresh)
+            images::measure(images, classifier, real, (generated, labels), fresh)?
         }
-    }
+    })
 }

@@ -192,9 +192,14 @@ impl<T: Scalar> Session<T> {
         place: &Place,
     ) -> std::result::Result<Option<Source>, (&'static str, &'static str)> {
         if self.source.is_known() {
+            let same_images = match (&self.source, &place.images) {
+                (Source::Images(images), Some(facts)) => images.are(facts),
+                (Source::Images(_), None) | (_, Some(_)) => false,
+                (_, None) => true,
+            };
             return if self.columns() != place.columns {
                 Err(("the columns that the data has now", "others: the file has changed"))
-            } else if self.image_facts() != place.images {
+            } else if !same_images {
                 Err(("the images that the data has now", "others: the files have changed"))
             } else {
                 Ok(None)

@@ -4,6 +4,7 @@ mod checkpoint;
 mod comparison;
 mod functions;
 
+use nn::layers::LayerConfig;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -203,7 +204,7 @@ impl<T: Scalar> Session<T> {
     ///
     /// # Errors
     /// [`Error::NotFinite`] for a number that is NaN or infinite: in the rows, the loss, a gradient or a weight. The last two
-    /// are found when the weights have changed: the session is then of no more use.
+    /// are found when the weights have changed: the session is then of no more use. As [`Images::fill`](crate::Images::fill).
     pub fn run_step(&mut self) -> Result<()> {
         let progress = (self.epoch + 1) as f64 / self.config.train.epochs as f64;
         self.trainer.set_rate(self.config.train.schedule.factor(progress));
@@ -227,7 +228,7 @@ impl<T: Scalar> Session<T> {
     }
 
     fn discriminator_step(&mut self) -> Result<()> {
-        self.draw_real();
+        self.draw_real()?;
         self.draw_latent();
         let mixing = (self.config.penalty.wgan_gp > 0.0).then(|| {
             let unit = Distribution::Uniform { low: 0.0, high: 1.0 };
@@ -247,7 +248,7 @@ impl<T: Scalar> Session<T> {
         let relative = self.config.objective.is_relative();
         // A G that makes rows of a class needs classes that occur.
         if relative || self.source.classes().is_some() {
-            self.draw_real();
+            self.draw_real()?;
         }
         self.draw_latent();
         self.trainer.draw_changes(self.config.train.batch, &mut self.data_stream);
@@ -259,9 +260,10 @@ impl<T: Scalar> Session<T> {
         Ok(())
     }
 
-    fn draw_real(&mut self) {
-        self.source.fill_labelled(&mut self.data_stream, self.real.data_mut(), &mut self.labels);
+    fn draw_real(&mut self) -> Result<()> {
+        self.source.fill_labelled(&mut self.data_stream, self.real.data_mut(), &mut self.labels)?;
         self.trainer.set_labels(&self.labels);
+        Ok(())
     }
 
     fn draw_latent(&mut self) {
@@ -283,7 +285,10 @@ impl<T: Scalar> Session<T> {
     /// [`Error::NotFinite`] where G's output is not finite.
     pub fn finish_stage(&mut self) -> Result<StageResult> {
         let rows = self.config.evaluate.rows;
-        let floor = self.floor.take().unwrap_or_else(|| self.floor_of(rows, self.config.train.seed));
+        let floor = match self.floor.take() {
+            Some(floor) => floor,
+            None => self.floor_of(rows, self.config.train.seed)?,
+        };
         let mut evaluation_stream = self.evaluation_stream.clone();
         let comparison = self.compare(rows, &floor, &mut evaluation_stream)?;
         self.evaluation_stream = evaluation_stream;
@@ -305,7 +310,25 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// [`Error::Network`] for a class that there is not, and where there are more rows than memory can hold.
     pub fn sample(&self, count: usize, seed: u64, label: Option<usize>) -> Result<Tensor<T>> {
-        self.generate(&self.latents(count, seed, None)?, label)
+        let classes = self.source.classes().unwrap_or(1);
+        self.generate(&self.latents(count, seed, None)?, |row| label.unwrap_or(row % classes))
+    }
+
+    /// The number of a class, by its name, for G to make.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where there is none of that name, and where G takes no labels.
+    pub fn class(&self, name: &str) -> Result<usize> {
+        if self.takes_labels() {
+            return self.source.class(name);
+        }
+        let expected = "none: this generator takes no labels".to_owned();
+        Err(Error::Setting { field: "label", expected, found: name.to_owned() })
+    }
+
+    /// Whether G is told of which class each row is to be.
+    fn takes_labels(&self) -> bool {
+        self.config.generator.layers.iter().any(LayerConfig::wants_labels)
     }
 
     /// `count` fresh latents, with none of their numbers more than `truncation` standard deviations away from the mean,
@@ -324,22 +347,18 @@ impl<T: Scalar> Session<T> {
         Ok(latents)
     }
 
-    /// What G makes of latents, in the data's units; classes as [`Session::sample`].
+    /// What G makes of latents, in the data's units; where rows have classes, each row is of the one that `class` gives.
     ///
     /// # Shapes
     /// `latent [count, dim]` or `[count, ..G's input]`, result `[count, ..D's input]`.
     ///
     /// # Errors
     /// Where the latents have another size, and for a class that there is not.
-    pub fn generate(&self, latent: &Tensor<T>, label: Option<usize>) -> Result<Tensor<T>> {
+    pub fn generate(&self, latent: &Tensor<T>, class: impl Fn(usize) -> usize) -> Result<Tensor<T>> {
         let count = latent.shape().first().copied().unwrap_or(0);
-        let classes = self.source.classes().unwrap_or(0);
-        let labels: Vec<usize> = match label {
-            Some(label) => vec![label; count],
-            None => (0..count).map(|row| row % classes.max(1)).collect(),
-        };
-        let labels = if classes > 0 { &labels[..] } else { &[] };
-        let mut rows = self.network_output(latent, labels)?;
+        let labelled = if self.source.classes().is_some() { count } else { 0 };
+        let labels: Vec<usize> = (0..labelled).map(class).collect();
+        let mut rows = self.network_output(latent, &labels)?;
         self.source.restore(rows.data_mut());
         Ok(rows)
     }
