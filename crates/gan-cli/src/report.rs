@@ -31,7 +31,7 @@ fn compare<T: Scalar>(
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
     let from_file = samples.map(|path| Ok((path, read_npy(path).map_err(Failure::input)?))).transpose()?;
     let mut session = open_session::<T>(run, config)?;
-    prepare_classifier(run, &mut session).map_err(Failure::of_folder)?;
+    prepare_classifier(run, &mut session).map_err(Failure::of_files)?;
     let result = match from_file {
         Some((path, samples)) => {
             let failed = |error| Failure::input(format!("{}: {error}", path.display()));
@@ -138,7 +138,7 @@ fn draw<T: Scalar>(run: &RunDirectory, config: Config, out: Option<PathBuf>) -> 
         }
         None => {
             let records = run.records().map_err(Failure::input)?;
-            write_all(run, &session, &result, &records).map_err(Failure::running)?
+            write_all(run, &session, &result, &records).map_err(Failure::of_files)?
         }
     };
     for path in written {
