@@ -57,6 +57,13 @@ pub(crate) fn fuzz(root: &Path, target: &Path, args: &[OsString]) -> Outcome {
     Ok(0)
 }
 
+/// Whether the targets still compile: without libFuzzer, which needs a C++ compiler, and where all else is built.
+pub(crate) fn check(root: &Path, target: &Path) -> Command {
+    let mut command = cargo(&["check", "--locked", "--no-default-features", "--manifest-path"]);
+    command.arg(root.join("fuzz/Cargo.toml")).arg("--target-dir").arg(target);
+    command
+}
+
 /// What cargo builds for where it runs: named, so that build scripts are built without the flags.
 fn host() -> Result<String, String> {
     let output = Command::new("rustc").arg("-vV").output().map_err(|error| format!("rustc -vV: {error}"))?;

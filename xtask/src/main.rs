@@ -309,24 +309,25 @@ impl Step {
 }
 
 /// The steps of `ci`, cheapest first.
-fn steps() -> [Step; 5] {
+fn steps() -> Result<[Step; 6], String> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
-    [
+    Ok([
         Step { name: "format", command: Some(cargo(&["fmt", "--all", "--check"])) },
         Step { name: "tidy", command: None },
         Step { name: "clippy", command: Some(cargo(&clippy)) },
+        Step { name: "fuzz", command: Some(fuzz::check(&root()?, &target()?)) },
         Step { name: "test", command: Some(test(&[])) },
         Step { name: "doc", command: Some(doc) },
-    ]
+    ])
 }
 
 /// Runs the steps in order and stops at the first that fails.
 fn ci(args: &[OsString]) -> Outcome {
     no_arguments("ci", args)?;
     let start = Instant::now();
-    for step in steps() {
+    for step in steps()? {
         let (name, line) = (step.name, step.line());
         println!("ci: {name}: {line}");
         let began = Instant::now();
@@ -379,8 +380,9 @@ mod tests {
 
     #[test]
     fn a_step_shows_the_line_that_runs_it() {
-        let lines: Vec<String> = steps().iter().map(Step::line).collect();
+        let lines: Vec<String> = steps().unwrap().iter().map(Step::line).collect();
         assert_eq!(lines[0], "cargo fmt --all --check");
-        assert_eq!(lines[4], "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --locked");
+        assert!(lines[3].starts_with("cargo check --locked --no-default-features"), "{}", lines[3]);
+        assert_eq!(lines[5], "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --locked");
     }
 }

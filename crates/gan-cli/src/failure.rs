@@ -24,8 +24,8 @@ impl Failure {
         Self { code: 1, message: message.to_string() }
     }
 
-    /// What went wrong with a run's folder: a file is not what it should be, or the run or the system failed.
-    pub(crate) fn of_folder(error: gan::Error) -> Self {
+    /// What went wrong with files: one is not what it should be, or the run or the system failed.
+    pub(crate) fn of_files(error: gan::Error) -> Self {
         if let gan::Error::File { .. } = error { Self::input(error) } else { Self::running(error) }
     }
 

@@ -102,7 +102,9 @@ pub(crate) fn save_animation(run: &RunDirectory) -> gan::Result<Option<PathBuf>>
     let step = (stages.len() - 1) as f64 / (stages.len().min(FRAMES) - 1) as f64;
     let shown: Vec<PathBuf> =
         (0..stages.len().min(FRAMES)).map(|i| stages[(i as f64 * step).round() as usize].clone()).collect();
+    // A stage's picture that is broken is found before anything is written.
+    let bytes = animate(&shown)?;
     let path = run.file_in("plots", "run.apng")?;
-    animate(&path, &shown)?;
+    gan::write_atomically(&path, &bytes)?;
     Ok(Some(path))
 }

@@ -31,16 +31,16 @@ fn compare<T: Scalar>(
     let (rows, seed) = (config.evaluate.rows, config.train.seed);
     let from_file = samples.map(|path| Ok((path, read_npy(path).map_err(Failure::input)?))).transpose()?;
     let mut session = open_session::<T>(run, config)?;
-    prepare_classifier(run, &mut session, tell).map_err(Failure::of_folder)?;
+    prepare_classifier(run, &mut session, tell).map_err(Failure::of_files)?;
     let result = match from_file {
         Some((path, samples)) => {
             let failed = |error| match error {
                 gan::Error::Setting { .. } => Failure::input(format!("{}: {error}", path.display())),
-                other => Failure::of_folder(other),
+                other => Failure::of_files(other),
             };
             session.evaluate_samples(samples, seed).map_err(failed)?
         }
-        None => session.evaluate(rows, seed).map_err(Failure::of_folder)?,
+        None => session.evaluate(rows, seed).map_err(Failure::of_files)?,
     };
     Ok((session, result))
 }
@@ -141,7 +141,7 @@ fn draw<T: Scalar>(run: &RunDirectory, config: Config, out: Option<PathBuf>) -> 
         }
         None => {
             let records = run.records().map_err(Failure::input)?;
-            write_all(run, &session, &result, &records).map_err(Failure::running)?
+            write_all(run, &session, &result, &records).map_err(Failure::of_files)?
         }
     };
     for path in written {

@@ -64,7 +64,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
         }
     };
     write_samples(&arguments.out, &samples, session.source(), arguments.interpolate)
-        .map_err(Failure::running)?;
+        .map_err(Failure::of_files)?;
     let written = arguments.out.display();
     tell(&format!("{written}: {} samples of epoch {}", samples.shape()[0], session.epoch()));
     Ok(ExitCode::SUCCESS)

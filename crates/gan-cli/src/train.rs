@@ -54,7 +54,7 @@ fn start<T: Scalar>(arguments: &TrainArguments, name: &str, config: Config) -> R
     let path = arguments.run.clone().unwrap_or_else(|| free_folder(name));
     let signals = listen()?;
     let first = session.to_checkpoint().map_err(Failure::running)?;
-    let run = RunDirectory::create(&path, session.config(), &first).map_err(Failure::of_folder)?;
+    let run = RunDirectory::create(&path, session.config(), &first).map_err(Failure::of_files)?;
     if !arguments.running.quiet {
         tell(&format!("{name}: seed {}, into {}", session.config().train.seed, path.display()));
         tell_note(session.source());
@@ -107,7 +107,7 @@ fn description<T: Scalar>(session: &Session<T>) -> String {
 
 pub(crate) fn resume(arguments: &ResumeArguments) -> Result<ExitCode, Failure> {
     let (mut run, config) = RunDirectory::open(&arguments.run).map_err(Failure::input)?;
-    run.claim().map_err(Failure::of_folder)?;
+    run.claim().map_err(Failure::of_files)?;
     match config.train.precision {
         Precision::F32 => continue_run::<f32>(run, config, &arguments.running),
         Precision::F64 => continue_run::<f64>(run, config, &arguments.running),
@@ -128,7 +128,7 @@ fn continue_run<T: Scalar>(
     let signals = listen()?;
     // A stage whose end the checkpoint does not know yet is recorded anew.
     let recorded = session.epoch() - u64::from(due);
-    let records = run.rewind_records(recorded).map_err(Failure::of_folder)?;
+    let records = run.rewind_records(recorded).map_err(Failure::of_files)?;
     let (earlier, train_seconds) = records.last().map_or((0.0, 0.0), |r| (r.seconds, r.train_seconds));
     if !running.quiet {
         tell(&format!("{}: going on after {}", run.path().display(), place(&session)));
@@ -209,7 +209,7 @@ impl<T: Scalar> Journey<T> {
         }
         let outcome = with_threads(running.threads, || self.train(&progress)).map_err(Failure::input)?;
         progress.finish();
-        let code = outcome.map_err(Failure::of_folder)?;
+        let code = outcome.map_err(Failure::of_files)?;
         if !running.quiet {
             tell(&self.farewell(code));
         }

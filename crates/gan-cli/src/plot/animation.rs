@@ -14,11 +14,11 @@ const MOST_BYTES: usize = 1 << 28;
 /// Seconds that the last one is shown.
 const LAST: u16 = 2;
 
-/// Writes an animation of PNG files that are all of one size.
+/// An animation of PNG files that are all of one size.
 ///
 /// # Errors
-/// Fails where one cannot be read or has another size, and where the animation cannot be written.
-pub(crate) fn animate(path: &Path, pictures: &[PathBuf]) -> gan::Result<()> {
+/// [`gan::Error::File`] where one cannot be read or has another size.
+pub(crate) fn animate(pictures: &[PathBuf]) -> gan::Result<Vec<u8>> {
     let mut size = None;
     let mut frames = Vec::new();
     for picture in pictures {
@@ -32,11 +32,11 @@ pub(crate) fn animate(path: &Path, pictures: &[PathBuf]) -> gan::Result<()> {
         }
         frames.push(pixels);
     }
-    let bytes = encode(&frames, size.unwrap_or_default()).map_err(|error| gan::Error::File {
-        path: path.to_owned(),
-        message: format!("cannot draw the animation: {}", line(error)),
-    })?;
-    gan::write_atomically(path, &bytes)
+    encode(&frames, size.unwrap_or_default()).map_err(|error| gan::Error::Io {
+        path: PathBuf::from("run.apng"),
+        action: "draw the animation",
+        source: std::io::Error::other(line(error)),
+    })
 }
 
 fn decode(path: &Path) -> Result<((u32, u32), Vec<u8>), String> {

@@ -66,13 +66,19 @@ pub(crate) trait Picture {
 ///
 /// Fails when the ending is neither .svg nor .png, or when the file cannot be written.
 pub(crate) fn save(path: &Path, picture: &impl Picture) -> gan::Result<()> {
-    let failed = |message: String| gan::Error::File { path: path.to_owned(), message };
     let drawn = match ending(path).as_str() {
         "svg" => svg(picture),
         "png" => png(picture),
-        _ => return Err(failed("expected a name that ends in .svg or .png".to_owned())),
+        _ => {
+            let message = "expected a name that ends in .svg or .png".to_owned();
+            return Err(gan::Error::File { path: path.to_owned(), message });
+        }
     };
-    let bytes = drawn.map_err(|reason| failed(format!("cannot draw the picture: {reason}")))?;
+    let bytes = drawn.map_err(|reason| gan::Error::Io {
+        path: path.to_owned(),
+        action: "draw the picture",
+        source: std::io::Error::other(reason),
+    })?;
     gan::write_atomically(path, &bytes)
 }
 

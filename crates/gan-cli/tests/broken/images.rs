@@ -142,15 +142,16 @@ fn folder_cases() -> Vec<Case> {
     cases
 }
 
-fn encoded(format: ImageFormat) -> Vec<u8> {
-    let picture = RgbImage::from_fn(20, 10, |x, y| image::Rgb([12 * x as u8, 20 * y as u8, (x * y) as u8]));
+pub(crate) fn encoded(format: ImageFormat, [width, height]: [u32; 2]) -> Vec<u8> {
+    let picture =
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([12 * x as u8, 20 * y as u8, (x * y) as u8]));
     let mut file = Cursor::new(Vec::new());
     DynamicImage::from(picture).write_to(&mut file, format).unwrap();
     file.into_inner()
 }
 
 /// A PNG of zeros in grey, of one bit or more a pixel, which says to have a size and holds so many rows.
-fn png(size: [u32; 2], bits: u8, rows: usize) -> Vec<u8> {
+pub(crate) fn png(size: [u32; 2], bits: u8, rows: usize) -> Vec<u8> {
     let mut lines = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     let row = vec![0; 1 + (size[0] as usize * usize::from(bits)).div_ceil(8)];
     (0..rows).for_each(|_| std::io::Write::write_all(&mut lines, &row).unwrap());
@@ -172,7 +173,7 @@ fn picture_cases() -> Vec<Case> {
         let name = format!("pictures/a.{ending}");
         Case::train(format!("{ending}: {what}"), &config, &name).with(&name, bytes)
     };
-    let (good_png, good_jpeg) = (encoded(ImageFormat::Png), encoded(ImageFormat::Jpeg));
+    let (good_png, good_jpeg) = (encoded(ImageFormat::Png, [20, 10]), encoded(ImageFormat::Jpeg, [20, 10]));
     let mut cases = Vec::new();
     cases.extend(
         cut(&good_png, 25).map(|(length, bytes)| case(format!("cut to {length} bytes"), "png", bytes)),

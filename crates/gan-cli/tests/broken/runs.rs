@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use image::ImageFormat;
 use serde_json::{Value, json};
 
 use crate::bytes::{cut, flipped, put};
-use crate::images::idx;
+use crate::images::{encoded, idx, png};
 use crate::{Case, config, contents, gan, words, write};
 
 /// Runs that are in order, with their data.
@@ -51,10 +52,8 @@ impl Good {
     }
 
     pub(crate) fn cases(&self) -> Vec<Case> {
-        [self.checkpoints(), self.folders(), self.classifiers(), self.latents(), self.weights()]
-            .into_iter()
-            .flatten()
-            .collect()
+        let of_runs = [self.checkpoints(), self.folders(), self.classifiers(), self.stages()];
+        of_runs.into_iter().chain([self.latents(), self.weights()]).flatten().collect()
     }
 
     /// A run with one file changed, and a command to read it.
@@ -155,6 +154,29 @@ impl Good {
             Self::case(&self.images, format!("classifier: {what}"), CLASSIFIER, bytes, "evaluate run")
         };
         broken.into_iter().map(case).collect()
+    }
+
+    /// Pictures of stages, of which the animation is made.
+    fn stages(&self) -> Vec<Case> {
+        let stage = |number: usize| format!("run/samples/stage-000{number}.png");
+        let size = [20, 10];
+        let good = encoded(ImageFormat::Png, size);
+        let mut broken: Vec<(String, Vec<u8>)> = Vec::new();
+        broken.extend(cut(&good, 6).map(|(length, bytes)| (format!("cut to {length} bytes"), bytes)));
+        broken.push(("a JPEG".to_owned(), encoded(ImageFormat::Jpeg, size)));
+        broken.push(("grey".to_owned(), png(size, 8, 10)));
+        broken.push(("of another size".to_owned(), encoded(ImageFormat::Png, [10, 10])));
+        let mut images = self.images.clone();
+        images.push((stage(1), good));
+        let case = |(what, bytes)| {
+            Self::case(&images, format!("picture of a stage: {what}"), &stage(2), bytes, "plot run")
+        };
+        let mut cases: Vec<Case> = broken.into_iter().map(case).collect();
+        for before in ["mkdir run/samples/stage-0002.png", "ln -s nothing run/samples/stage-0002.png"] {
+            let (what, names) = (before.to_owned(), stage(2));
+            cases.push(Case { what, files: images.clone(), before, arguments: words("plot run"), names });
+        }
+        cases
     }
 
     fn latents(&self) -> Vec<Case> {
