@@ -174,7 +174,14 @@ impl Good {
         let mut cases: Vec<Case> = broken.into_iter().map(case).collect();
         for before in ["mkdir run/samples/stage-0002.png", "ln -s nothing run/samples/stage-0002.png"] {
             let (what, names) = (before.to_owned(), stage(2));
-            cases.push(Case { what, files: images.clone(), before, arguments: words("plot run"), names });
+            cases.push(Case {
+                what,
+                files: images.clone(),
+                before,
+                arguments: words("plot run"),
+                names,
+                late: false,
+            });
         }
         cases
     }
