@@ -65,7 +65,7 @@ pub(crate) fn check(root: &Path, target: &Path) -> Command {
 }
 
 /// What cargo builds for where it runs: named, so that build scripts are built without the flags.
-fn host() -> Result<String, String> {
+pub(crate) fn host() -> Result<String, String> {
     let output = Command::new("rustc").arg("-vV").output().map_err(|error| format!("rustc -vV: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));

@@ -16,7 +16,7 @@ mod tidy;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{self, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 
 /// The exit code of a command, or the text of an error in how it was called or started.
@@ -34,7 +34,7 @@ struct Task {
 }
 
 /// Every command. `help` prints this table, and `tidy` compares the READMEs with it.
-const TASKS: [Task; 11] = [
+const TASKS: [Task; 13] = [
     Task {
         name: "train",
         args: "[ARGS]",
@@ -82,6 +82,18 @@ const TASKS: [Task; 11] = [
         args: "[SECONDS]",
         about: "coverage-guided fuzzing of all that the program reads, each reader so long",
         run: |args| fuzz::fuzz(&root()?, &target()?, args),
+    },
+    Task {
+        name: "sanitize",
+        args: "",
+        about: "tests of tensor-ops with every access to memory and between threads checked",
+        run: sanitize,
+    },
+    Task {
+        name: "deny",
+        args: "[CHECKS]",
+        about: "licences and sources of all dependencies, by cargo-deny (or CHECKS: advisories)",
+        run: run_deny,
     },
     Task { name: "tidy", args: "", about: "check what the compiler does not see", run: run_tidy },
     Task { name: "ci", args: "", about: "everything that must pass, cheapest first", run: ci },
@@ -287,39 +299,102 @@ fn run_tidy(args: &[OsString]) -> Outcome {
     Ok(u8::from(!report.findings.is_empty()))
 }
 
+/// The sanitizers that rustc knows to build for, as `-Zsanitizer` names them.
+const SANITIZERS: [&str; 2] = ["address", "thread"];
+
+/// Runs the tests of the one crate with `unsafe` under each sanitizer. Needs the nightly toolchain.
+fn sanitize(args: &[OsString]) -> Outcome {
+    no_arguments("sanitize", args)?;
+    let host = fuzz::host()?;
+    for sanitizer in SANITIZERS {
+        let mut test = Command::new("cargo");
+        test.args(["+nightly", "test", "--package", "tensor-ops", "--tests", "--locked", "--target", &host]);
+        test.arg("--target-dir").arg(target()?.join(sanitizer));
+        // The standard library is built without it: what it does by itself is not watched.
+        let flags = format!("-Zsanitizer={sanitizer} -Cunsafe-allow-abi-mismatch=sanitizer");
+        run("sanitize", test.env("RUSTFLAGS", flags))?;
+        println!("sanitize: {sanitizer}: nothing found");
+    }
+    Ok(0)
+}
+
+/// Runs cargo-deny on the workspace and on that of the fuzz targets.
+fn run_deny(args: &[OsString]) -> Outcome {
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let code = wait(deny(&root()?, manifest, args))?;
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    Ok(0)
+}
+
+fn deny(root: &path::Path, manifest: &str, checks: &[OsString]) -> Command {
+    let mut command = cargo(&["deny", "--locked", "--config"]);
+    command.arg(root.join("deny.toml")).arg("--manifest-path").arg(root.join(manifest));
+    match checks {
+        [] => command.args(["--offline", "check", "bans", "licenses", "sources"]),
+        checks => command.arg("check").args(checks),
+    };
+    command
+}
+
+/// Whether cargo-deny is there.
+fn can_deny() -> bool {
+    let mut version = cargo(&["deny", "--version"]);
+    version.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 /// One step of `ci`.
 struct Step {
     name: &'static str,
-    /// `None` is tidy, which this process does itself.
-    command: Option<Command>,
+    work: Work,
+}
+
+enum Work {
+    Cargo(Command),
+    /// Which this process does itself.
+    Tidy,
+    Deny,
 }
 
 impl Step {
     /// The line that runs this step alone.
     fn line(&self) -> String {
-        self.command.as_ref().map_or_else(|| "cargo xtask tidy".into(), shown)
+        match &self.work {
+            Work::Cargo(command) => shown(command),
+            Work::Tidy => "cargo xtask tidy".into(),
+            Work::Deny => "cargo xtask deny".into(),
+        }
     }
 
     fn run(self) -> Outcome {
-        match self.command {
-            Some(command) => wait(command),
-            None => run_tidy(&[]),
+        match self.work {
+            Work::Cargo(command) => wait(command),
+            Work::Tidy => run_tidy(&[]),
+            Work::Deny if can_deny() => run_deny(&[]),
+            Work::Deny => {
+                println!("ci: deny: left out: expected cargo-deny, found none; cargo install cargo-deny");
+                Ok(0)
+            }
         }
     }
 }
 
 /// The steps of `ci`, cheapest first.
-fn steps() -> Result<[Step; 6], String> {
+fn steps() -> Result<[Step; 7], String> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
+    let cargo_step = |name, command| Step { name, work: Work::Cargo(command) };
     Ok([
-        Step { name: "format", command: Some(cargo(&["fmt", "--all", "--check"])) },
-        Step { name: "tidy", command: None },
-        Step { name: "clippy", command: Some(cargo(&clippy)) },
-        Step { name: "fuzz", command: Some(fuzz::check(&root()?, &target()?)) },
-        Step { name: "test", command: Some(test(&[])) },
-        Step { name: "doc", command: Some(doc) },
+        cargo_step("format", cargo(&["fmt", "--all", "--check"])),
+        Step { name: "tidy", work: Work::Tidy },
+        Step { name: "deny", work: Work::Deny },
+        cargo_step("clippy", cargo(&clippy)),
+        cargo_step("fuzz", fuzz::check(&root()?, &target()?)),
+        cargo_step("test", test(&[])),
+        cargo_step("doc", doc),
     ])
 }
 
@@ -382,7 +457,7 @@ mod tests {
     fn a_step_shows_the_line_that_runs_it() {
         let lines: Vec<String> = steps().unwrap().iter().map(Step::line).collect();
         assert_eq!(lines[0], "cargo fmt --all --check");
-        assert!(lines[3].starts_with("cargo check --locked --no-default-features"), "{}", lines[3]);
-        assert_eq!(lines[5], "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --locked");
+        assert!(lines[4].starts_with("cargo check --locked --no-default-features"), "{}", lines[4]);
+        assert_eq!(lines[6], "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --locked");
     }
 }

@@ -6,6 +6,10 @@
 //! is the same for all of them, so each such phase is a convolution of stride 1.
 
 #![allow(unsafe_code, reason = "threads write pixels of the same images")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "axes are two, and `Convolution::sizes` checks that operands have the sizes that blocks are cut from"
+)]
 
 use std::ops::Range;
 
@@ -65,6 +69,9 @@ impl Convolution {
         let sizes = self.sizes("convolution", image.shape(), kernel.shape())?;
         check("convolution", output.shape(), sizes.places())?;
         let start = start_of("convolution", bias, sizes.filters)?;
+        if sizes.batch == 0 {
+            return Ok(());
+        }
         let patches = Patches { source: image.data(), channels: sizes.channels, axes: self.forward_axes() };
         let right = Packing { inner: patches.inner(), columns: sizes.filters };
         let cost = sizes.multiply_adds();
@@ -101,6 +108,9 @@ impl Convolution {
         let sizes = self.sizes("transposed convolution", image.shape(), kernel.shape())?;
         check("transposed convolution", places.shape(), sizes.places())?;
         let start = start_of("transposed convolution", bias, sizes.channels)?;
+        if sizes.batch == 0 {
+            return Ok(());
+        }
         if sizes.channels <= FEW_CHANNELS {
             self.scatter(&sizes, places.data(), kernel.data(), start, image, then);
         } else {
@@ -124,6 +134,9 @@ impl Convolution {
     ) -> Result<()> {
         let sizes = self.sizes("kernel gradient", image.shape(), gradient.shape())?;
         check("kernel gradient", grad_output.shape(), sizes.places())?;
+        if sizes.batch == 0 {
+            return Ok(());
+        }
         let patches = Patches { source: image.data(), channels: sizes.channels, axes: self.forward_axes() };
         let (filters, cost) = (sizes.filters, sizes.multiply_adds());
         for_each_chunk(gradient.data_mut(), KERNEL_ROWS * filters, cost, |index, block| {
@@ -147,7 +160,7 @@ impl Convolution {
             return Err(unfit(operation, format!("images of {height} x {width} pixels"), image));
         }
         let [down, right] = self.kernel;
-        if taps != down * right * channels || filters == 0 {
+        if taps != (down * right).saturating_mul(channels) || filters == 0 {
             let expected = format!("a kernel of {down} x {right} for {channels} channels");
             return Err(unfit(operation, expected, kernel));
         }
@@ -204,7 +217,8 @@ impl Convolution {
         let Sizes { channels, filters, batch, .. } = *sizes;
         let image_len = self.image[0] * self.image[1] * sizes.channels;
         let output = Parts::new(image.data_mut());
-        for (down, right) in phases(self.strides) {
+        let [down, right] = self.strides;
+        for (down, right) in phases([down.min(self.image[0]), right.min(self.image[1])]) {
             let axes = [self.phase_axis(0, down), self.phase_axis(1, right)];
             let patches = Patches { source: places, channels: filters, axes };
             let packing = Packing { inner: patches.inner(), columns: channels };
@@ -302,7 +316,7 @@ impl Convolution {
     }
 }
 
-/// All phases of a stride.
+/// All phases of a stride that have pixels, which are no more than an image is long.
 fn phases([down, right]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
     (0..down).flat_map(move |y| (0..right).map(move |x| (y, x)))
 }
@@ -349,11 +363,12 @@ impl Sizes {
     /// The output as a matrix: a row for each place.
     fn places(&self) -> (usize, usize) {
         let [down, right] = self.convolution.places;
-        (self.batch * down * right, self.filters)
+        (self.batch.saturating_mul(down * right), self.filters)
     }
 
     fn multiply_adds(&self) -> usize {
         let ((places, filters), [down, right]) = (self.places(), self.convolution.kernel);
-        places * filters * down * right * self.channels
+        let kernel = filters * down * right * self.channels;
+        places.saturating_mul(kernel)
     }
 }

@@ -1,6 +1,10 @@
 //! Inner products.
 
 #![allow(unsafe_code, reason = "kernels work on memory that they share out themselves")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "places in registers, counted by the constants that their arrays are as long as"
+)]
 
 use crate::Scalar;
 use crate::kernel::wide;

@@ -4,8 +4,11 @@ use nalgebra::{DMatrix, SymmetricEigen};
 
 use crate::{Error, Result, Tensor, View};
 
+/// How many rounds are taken for each row before there is no hope: they are about two.
+const MOST_ROUNDS: usize = 1000;
+
 /// The eigenvalues of a symmetric matrix, and its eigenvectors: `matrix = vectors diag(values) vectors^T`. Only the lower
-/// triangle is read.
+/// triangle is read. Where that holds a number that is not finite, all of them are NaN.
 ///
 /// # Shapes
 /// `matrix [n, n]`; n values, and vectors `[n, n]`, one in each column.
@@ -18,7 +21,14 @@ pub fn symmetric_eigen(matrix: View<'_, f64>) -> Result<(Vec<f64>, Tensor<f64>)>
         return Err(not_square(matrix));
     }
     // Column by column the same numbers: it is symmetric.
-    let eigen = SymmetricEigen::new(DMatrix::from_row_slice(rows, rows, matrix.data()));
+    let matrix = DMatrix::from_row_slice(rows, rows, matrix.data());
+    let eigen = match rows {
+        0 => None,
+        _ => SymmetricEigen::try_new(matrix, f64::EPSILON, rows.saturating_mul(MOST_ROUNDS)),
+    };
+    let Some(eigen) = eigen else {
+        return Ok((vec![f64::NAN; rows], Tensor::full([rows, rows], f64::NAN)));
+    };
     let vectors = eigen.eigenvectors.transpose();
     Ok((eigen.eigenvalues.as_slice().to_vec(), Tensor::from_vec([rows, rows], vectors.as_slice().to_vec())?))
 }

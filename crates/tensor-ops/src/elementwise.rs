@@ -1,6 +1,7 @@
 //! Operations on each element by itself.
 
 #![allow(unsafe_code, reason = "threads write parts of the same tensors")]
+#![expect(clippy::indexing_slicing, reason = "chunks are cut from lengths that are checked to be the same")]
 
 use crate::lanes::{Kernel, Lanes, vectorised};
 use crate::parallel::{Parts, for_each_chunk, for_each_part};

@@ -4,6 +4,10 @@
 //! lies in, so how an output is cut into tiles and blocks does not change a bit.
 
 #![allow(unsafe_code, reason = "kernels work on memory that they share out themselves")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "`multiply` checks that both sides and the row to start from reach, and registers are counted by constants"
+)]
 
 use std::hint::black_box;
 

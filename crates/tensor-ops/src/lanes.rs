@@ -155,6 +155,7 @@ impl<T: Float> Lanes<T> for Array<T> {
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         // Without an instruction for it, `mul_add` would be a slow function.
         let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+        #[expect(clippy::indexing_slicing, reason = "lanes are as many as the array has numbers")]
         let one =
             |i: usize| if fused { self.0[i].mul_add(a.0[i], b.0[i]) } else { self.0[i] * a.0[i] + b.0[i] };
         Self(std::array::from_fn(one))

@@ -21,6 +21,8 @@
 //! # Ok::<(), tensor_ops::Error>(())
 //! ```
 
+#![warn(clippy::indexing_slicing)]
+
 mod conv;
 mod dots;
 mod dual;

@@ -23,17 +23,24 @@ const PART: usize = 1 << 18;
 /// The largest number of parts that work is cut into by [`pieces`].
 const MOST_PIECES: usize = 64;
 
+/// More threads than that would be a slip.
+const MOST_THREADS: usize = 1024;
+
 thread_local!(static ALONE: Cell<bool> = const { Cell::new(false) });
 
 /// Runs `work` with as many threads as asked for, this one among them; 0 means one for each core.
 ///
 /// # Errors
-/// [`Error::Threads`] when the system refuses to start them.
+/// [`Error::Threads`] for more than 1024, and when the system refuses to start them.
 pub fn with_threads<R>(threads: usize, work: impl FnOnce() -> R) -> Result<R> {
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         given => given,
     };
+    if threads > MOST_THREADS {
+        let reason = format!("expected at most {MOST_THREADS}");
+        return Err(Error::Threads { threads, reason });
+    }
     let helpers = threads - 1;
     // A pool of 0 threads would be one of a thread for each core.
     let pool = rayon::ThreadPoolBuilder::new()

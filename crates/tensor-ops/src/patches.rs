@@ -1,6 +1,10 @@
 //! Patches of images as the left side of a product, and right sides packed for it.
 
 #![allow(unsafe_code, reason = "panels are written through pointers")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "`Convolution::sizes` checks that operands have the sizes that patches and panels are cut from"
+)]
 
 use std::ops::Range;
 

@@ -1,6 +1,10 @@
 //! How a product is computed: by nalgebra or by the kernel here, in which blocks, from sides packed or as they lie.
 
 #![allow(unsafe_code, reason = "threads write blocks of the same output")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "`Product::new` checks that operands and output have the sizes that blocks are cut from"
+)]
 
 use std::ops::Range;
 

@@ -1,7 +1,9 @@
 //! Sums whose order depends on the shape alone.
 
+#![expect(clippy::indexing_slicing, reason = "lines are cut from a shape, whose data a view holds")]
+
 use crate::parallel::for_each_chunk;
-use crate::{Error, Result, Scalar, Tensor, View};
+use crate::{Error, Result, Scalar, Shape, Tensor, View};
 
 /// Elements (or lines) that are added one after the other before partial sums are added up.
 const RUN: usize = 128;
@@ -30,7 +32,7 @@ pub fn sum<T: Scalar>(values: &[T]) -> T {
 /// `input [..outer, n, inner..]` with `n` at `axis`; `output` is resized to the same shape with 1 at `axis`.
 ///
 /// # Errors
-/// [`Error::Shape`] where `input` has no such axis.
+/// [`Error::Shape`] where `input` has no such axis, [`Error::InvalidShape`] where no memory holds so many sums of nothing.
 pub fn sum_axis<T: Scalar>(input: View<'_, T>, axis: usize, output: &mut Tensor<T>) -> Result<()> {
     let shape = input.shape();
     let Some(&n) = shape.get(axis) else {
@@ -40,8 +42,9 @@ pub fn sum_axis<T: Scalar>(input: View<'_, T>, axis: usize, output: &mut Tensor<
             found: shape,
         });
     };
+    let result = Shape::new(&shape.with_axis(axis, 1))?;
     let inner: usize = shape[axis + 1..].iter().product();
-    output.resize(shape.with_axis(axis, 1));
+    output.resize(result);
     if inner == 1 {
         let chunk = (1 << 14) / n.max(1) + 1;
         for_each_chunk(output.data_mut(), chunk, shape.len(), |index, sums| {

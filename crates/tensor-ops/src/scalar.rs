@@ -62,6 +62,7 @@ pub trait Scalar:
 /// [`Scalar::with_buffer`], which is written for each type, since a thread's buffers cannot be generic.
 macro_rules! buffers {
     ($type:ty) => {
+        #[expect(clippy::indexing_slicing, reason = "there is a buffer of each kind, as long as asked for")]
         fn with_buffer<R>(buffer: Buffer, len: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
             use std::cell::Cell;
             thread_local!(static BUFFERS: [Cell<Vec<$type>>; 3] = const { [const { Cell::new(Vec::new()) }; 3] });

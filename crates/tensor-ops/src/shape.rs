@@ -1,5 +1,10 @@
 //! The sizes of a tensor's axes.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a shape has at most `MAX_RANK` axes: what makes one checks that"
+)]
+
 use std::fmt;
 use std::ops::Deref;
 
@@ -19,13 +24,16 @@ impl Shape {
     /// A shape from the sizes of its axes.
     ///
     /// # Errors
-    /// [`Error::InvalidShape`] for more than [`MAX_RANK`] axes or more elements than memory can address.
+    /// [`Error::InvalidShape`] for more than [`MAX_RANK`] axes, or more elements than memory can address, axes of 0 left
+    /// aside.
     pub fn new(dims: &[usize]) -> Result<Self> {
         let invalid = |problem| Error::InvalidShape { dims: dims.to_vec(), problem };
         if dims.len() > MAX_RANK {
             return Err(invalid("expected at most 6 axes"));
         }
-        let elements = dims.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
+        // An axis of 0 is no leave for others that no memory holds: shapes are made of parts of others.
+        let mut filled = dims.iter().filter(|&&dim| dim > 0);
+        let elements = filled.try_fold(1_usize, |product, &dim| product.checked_mul(dim));
         if elements.is_none_or(|n| n > isize::MAX as usize / 8) {
             return Err(invalid("expected no more elements than memory can hold"));
         }
@@ -53,11 +61,14 @@ impl Shape {
         self.last().copied().unwrap_or(1)
     }
 
-    /// This shape as a matrix `(rows, columns)`: the last axis is the columns, all others together the rows.
+    /// This shape as a matrix `(rows, columns)`: the last axis is the columns, all others together the rows. Rows that cannot
+    /// be counted, where there are no columns, are `usize::MAX`.
     #[must_use]
     pub fn as_matrix(&self) -> (usize, usize) {
         match self.split_last() {
-            Some((&columns, outer)) => (outer.iter().product(), columns),
+            Some((&columns, outer)) => {
+                (outer.iter().fold(1, |rows: usize, &dim| rows.saturating_mul(dim)), columns)
+            }
             None => (1, 1),
         }
     }

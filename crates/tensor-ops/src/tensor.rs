@@ -27,12 +27,18 @@ impl<T> Default for Tensor<T> {
 
 impl<T: Scalar> Tensor<T> {
     /// A tensor of zeros.
+    ///
+    /// # Panics
+    /// As a [`Vec`] does, where it would take more bytes than memory can address.
     #[must_use]
     pub fn zeros(shape: impl Into<Shape>) -> Self {
         Self::full(shape, T::zero())
     }
 
     /// A tensor whose elements are all `value`.
+    ///
+    /// # Panics
+    /// As [`Tensor::zeros`].
     #[must_use]
     pub fn full(shape: impl Into<Shape>, value: T) -> Self {
         let shape = shape.into();
@@ -50,6 +56,9 @@ impl<T: Scalar> Tensor<T> {
     }
 
     /// A tensor whose elements are drawn from `next`, row by row.
+    ///
+    /// # Panics
+    /// As [`Tensor::zeros`].
     #[must_use]
     pub fn from_fn(shape: impl Into<Shape>, mut next: impl FnMut() -> T) -> Self {
         let shape = shape.into();
@@ -58,9 +67,14 @@ impl<T: Scalar> Tensor<T> {
 
     /// Gives the buffer another shape. Its contents are unspecified afterwards; memory is kept, so that a
     /// buffer that has been as large before allocates nothing.
+    ///
+    /// # Panics
+    /// As [`Tensor::zeros`]; the buffer is then as before.
     pub fn resize(&mut self, shape: impl Into<Shape>) {
-        self.shape = shape.into();
-        self.data.resize(self.shape.len(), T::zero());
+        let shape = shape.into();
+        // First what may panic: the shape is never larger than the data.
+        self.data.resize(shape.len(), T::zero());
+        self.shape = shape;
     }
 
     /// Makes this a copy of `view`, in the memory it has.
@@ -127,6 +141,7 @@ impl<'a, T> View<'a, T> {
     ///
     /// # Errors
     /// [`Error::Shape`] where the range leaves the tensor.
+    #[expect(clippy::indexing_slicing, reason = "rows within the shape are within the data")]
     pub fn rows(self, range: Range<usize>) -> Result<Self> {
         let rows = self.shape.first().copied().unwrap_or(0);
         if range.start > range.end || range.end > rows {
