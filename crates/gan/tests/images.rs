@@ -224,6 +224,20 @@ fn pictures_of_each_kind_become_rows() {
     assert!(colour.image(3).unwrap().chunks(3).all(|pixel| pixel[0] > 250 && pixel[1] < 5 && pixel[2] < 5));
 }
 
+/// Both by Pillow: a JPEG in CMYK of nothing but magenta and yellow, and a PNG that is red, then blue.
+#[test]
+fn a_jpeg_may_be_in_cmyk_and_a_png_animated() {
+    let files = folder(&[
+        ("1.jpg", include_bytes!("pictures/cmyk.jpg").to_vec()),
+        ("2.png", include_bytes!("pictures/animated.png").to_vec()),
+    ]);
+    let images = read(&files, 3, false).unwrap();
+    for index in [0, 1] {
+        let pixels = images.image(index).unwrap();
+        assert!(pixels.chunks(3).all(|pixel| pixel[0] > 250 && pixel[1] < 5 && pixel[2] < 5), "{pixels:?}");
+    }
+}
+
 #[test]
 fn pictures_are_cropped_around_the_middle_and_scaled() {
     // Black at the left and right ends, which are cropped; the middle is white above grey.
@@ -374,7 +388,7 @@ fn a_picture_broken_behind_its_header_stops_the_run_where_it_is_needed() {
     files[7].1.pop();
     let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     let files = folder(&files);
-    let broken = "DIR/7.png: expected a PNG, JPEG, PGM or PPM picture: failed to fill whole buffer";
+    let broken = "DIR/7.png: expected a whole picture, found a file that ends before it does";
     let steps = |session: &mut Session<f32>| {
         for step in 0..20 {
             let before = session.to_checkpoint().unwrap();

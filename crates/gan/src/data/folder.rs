@@ -16,7 +16,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageReader, Limits, Luma, Pixel, Rgb, RgbImage};
+use image::{
+    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageReader, Limits, Luma, Pixel, Rgb, RgbImage,
+};
 use tensor_ops::{Shape, for_each_shard};
 
 use super::images::Labels;
@@ -40,6 +42,8 @@ const MOST_IN_A_BYTE: u64 = 1 << 10;
 const ANYWAY: u64 = 1 << 18;
 /// Pictures of more pixels than that are decoded one at a time, so that memory does not grow with the threads.
 const LARGE: u64 = 1 << 22;
+/// What is said of a picture whose file ends before it.
+const CUT_OFF: &str = "expected a whole picture, found a file that ends before it does";
 /// Folders deeper in each other than this are links that lead back.
 const DEEPEST: usize = 32;
 /// The share of pictures of one kind above which others are mentioned.
@@ -271,8 +275,11 @@ fn checksum(bytes: &[u8]) -> u32 {
     checksum.sum()
 }
 
-fn broken(error: &image::ImageError) -> String {
-    format!("expected a PNG, JPEG, PGM or PPM picture: {error}")
+fn broken(error: &ImageError) -> String {
+    match error {
+        ImageError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => CUT_OFF.to_owned(),
+        error => format!("expected a PNG, JPEG, PGM or PPM picture: {error}"),
+    }
 }
 
 fn area(decoder: &impl ImageDecoder) -> u64 {
@@ -302,7 +309,7 @@ fn header(bytes: &[u8]) -> std::result::Result<impl ImageDecoder + '_, String> {
         return Err(format!("expected at most {MOST_MEMORY} bytes of pixels, found {bytes_of_pixels}"));
     }
     if is_cut_off(bytes) {
-        return Err("expected a whole picture, found no end".to_owned());
+        return Err(CUT_OFF.to_owned());
     }
     Ok(decoder)
 }
