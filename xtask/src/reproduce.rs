@@ -11,8 +11,15 @@ use crate::peers::median;
 use crate::{Outcome, cargo, not_started, run};
 
 /// The presets, each with how many seeds from 0.
-const PRESETS: [(&str, u64); 6] =
-    [("normal", 20), ("normal-set", 10), ("mixture", 10), ("lognormal", 10), ("student-t", 10), ("ring", 10)];
+const PRESETS: [(&str, u64); 7] = [
+    ("normal", 20),
+    ("normal-set", 10),
+    ("mixture", 10),
+    ("lognormal", 10),
+    ("student-t", 10),
+    ("ring", 10),
+    ("grid", 10),
+];
 /// The exit code of `gan evaluate` for a run that misses a bound.
 const MISSED: i32 = 3;
 

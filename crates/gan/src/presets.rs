@@ -14,6 +14,7 @@ pub const PRESETS: &[(&str, &str, &str)] = &[
         include_str!("../presets/normal-set.toml"),
     ),
     ("ring", "points around 8 modes on a circle", include_str!("../presets/ring.toml")),
+    ("grid", "points around 25 modes on a grid", include_str!("../presets/grid.toml")),
     ("digits", "handwritten digits of 8 x 8 pixels", include_str!("../presets/digits.toml")),
     ("mnist", "handwritten digits of 28 x 28 pixels, from a file", include_str!("../presets/mnist.toml")),
     (
