@@ -21,7 +21,8 @@
 //! # Ok::<(), tensor_ops::Error>(())
 //! ```
 
-#![warn(clippy::indexing_slicing)]
+#![warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable)]
+#![cfg_attr(not(test), warn(clippy::undocumented_unsafe_blocks))]
 
 mod conv;
 mod dots;
