@@ -34,7 +34,7 @@ struct Task {
 }
 
 /// Every command. `help` prints this table, and `tidy` compares the READMEs with it.
-const TASKS: [Task; 13] = [
+const TASKS: [Task; 14] = [
     Task {
         name: "train",
         args: "[ARGS]",
@@ -82,6 +82,12 @@ const TASKS: [Task; 13] = [
         args: "[SECONDS]",
         about: "coverage-guided fuzzing of all that the program reads, each reader so long",
         run: |args| fuzz::fuzz(&root()?, &target()?, args),
+    },
+    Task {
+        name: "mutants",
+        args: "[CRATE] [ARGS]",
+        about: "change the arithmetic in thousands of places, one at a time: does a test notice?",
+        run: mutants,
     },
     Task {
         name: "sanitize",
@@ -206,6 +212,31 @@ fn bench(args: &[OsString]) -> Outcome {
 fn reproduce(args: &[OsString]) -> Outcome {
     let names: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     reproduce::reproduce(&target()?, &names)
+}
+
+/// What is changed, and what is not, is in `.cargo/mutants.toml`; ARGS go to `cargo mutants`.
+fn mutants(args: &[OsString]) -> Outcome {
+    let installed = cargo(&["mutants", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        return Err("cargo-mutants is not installed: `cargo install cargo-mutants --locked`".into());
+    }
+    hand_over(mutate(args, &target()?))
+}
+
+/// All three libraries, or the one that comes first in `args`.
+fn mutate(args: &[OsString], output: &path::Path) -> Command {
+    let (named, rest) = match args {
+        [name, rest @ ..] if !name.as_encoded_bytes().starts_with(b"-") => (Some(name), rest),
+        _ => (None, args),
+    };
+    let mut command = cargo(&["mutants", "--output"]);
+    command.arg(output);
+    match named {
+        Some(name) => command.arg("--package").arg(name),
+        None => command.args(["tensor-ops", "nn", "gan"].map(|name| format!("--package={name}"))),
+    };
+    command.args(rest);
+    command
 }
 
 /// Where cargo builds.
@@ -451,6 +482,17 @@ mod tests {
         let command = golden(&["some/dir".into()]).unwrap();
         let last = command.get_args().last().map(PathBuf::from).unwrap();
         assert!(last.is_absolute() && last.ends_with("some/dir"), "{last:?}");
+    }
+
+    #[test]
+    fn mutants_are_of_the_crate_that_is_named_or_of_all_libraries() {
+        let line = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            shown(&mutate(&args, path::Path::new("out")))
+        };
+        assert_eq!(line(&["nn", "--list"]), "cargo mutants --output out --package nn --list");
+        let all = "cargo mutants --output out --package=tensor-ops --package=nn --package=gan --list";
+        assert_eq!(line(&["--list"]), all);
     }
 
     #[test]

@@ -311,6 +311,91 @@ mod tests {
         check(Loss::MeanAbsoluteError, 1.0, 1.0, 0.0, 0.0);
     }
 
+    /// Value and gradient of two rows of three classes, or numbers, in one tensor.
+    #[track_caller]
+    fn check_rows(loss: Loss, prediction: [f64; 6], target: [f64; 6], value: f64, gradient: [f64; 6]) {
+        let [p, t] = [prediction, target].map(|x| Tensor::from_vec([2, 3], x.to_vec()).unwrap());
+        let mut g = Tensor::default();
+        let found = loss.value_and_gradient(p.view(), t.view(), &mut g).unwrap();
+        approx::assert_relative_eq!(found, value, max_relative = 1e-14);
+        approx::assert_relative_eq!(g.data(), &gradient[..], epsilon = 1e-14);
+        // Of rows that are a quarter of a batch, a quarter.
+        let (mut quarter, mut values) = (Tensor::default(), Tensor::default());
+        let found =
+            loss.share_of_value_and_gradient(p.view(), t.view(), 0.25, &mut quarter, &mut values).unwrap();
+        approx::assert_relative_eq!(found, 0.25 * value, max_relative = 1e-14);
+        approx::assert_relative_eq!(quarter.data(), &gradient.map(|g| 0.25 * g)[..], epsilon = 1e-14);
+    }
+
+    #[test]
+    fn numbers_by_themselves_are_averaged_over_all() {
+        let (p, t) = ([1.0, -2.0, 0.5, 3.0, 0.0, 0.25], [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+        let d = [1.0, -3.0, -0.5, 2.0, 0.0, 0.25];
+        let squares = (1.0 + 9.0 + 0.25 + 4.0 + 0.0625) / 6.0;
+        check_rows(Loss::MeanSquaredError, p, t, squares, d.map(|d| 2.0 * d / 6.0));
+        let signs = [1.0, -1.0, -1.0, 1.0, 0.0, 1.0].map(|sign| sign / 6.0);
+        check_rows(Loss::MeanAbsoluteError, p, t, 6.75 / 6.0, signs);
+        let slopes = [1.0, -1.0, -1.0, 0.0, 1.0, 1.0].map(|slope| slope / 6.0);
+        check_rows(Loss::Hinge, p, t, (2.0 + 3.0 + 0.5 + 1.0 + 1.25) / 6.0, slopes);
+    }
+
+    #[test]
+    fn smoothing_moves_targets_towards_the_middle() {
+        let smoothed = Loss::BinaryCrossentropy { from_logits: false, label_smoothing: 0.2 };
+        let value = -(0.9 * 0.25_f64.ln() + 0.1 * 0.75_f64.ln());
+        check(smoothed, 0.25, 1.0, value, (0.25 - 0.9) / (0.25 * 0.75));
+        let on_logits = Loss::BinaryCrossentropy { from_logits: true, label_smoothing: 0.2 };
+        check(on_logits, -(3.0_f64.ln()), 1.0, value, 0.25 - 0.9);
+
+        let (p, t) = ([0.2, 0.3, 0.5, 0.125, 0.625, 0.25], [0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
+        let moved = [0.1, 0.8, 0.1, 0.8, 0.1, 0.1];
+        let terms = p.iter().zip(moved).map(|(p, t): (&f64, f64)| -t * p.ln());
+        let (value, log_p) = (terms.sum::<f64>() / 2.0, p.map(f64::ln));
+        let on_logits = Loss::CategoricalCrossentropy { from_logits: true, label_smoothing: 0.3 };
+        check_rows(on_logits, log_p, t, value, std::array::from_fn(|i| (p[i] - moved[i]) / 2.0));
+        // Twice the probabilities are the same ones: only their shares count.
+        let smoothed = Loss::CategoricalCrossentropy { from_logits: false, label_smoothing: 0.3 };
+        for factor in [1.0, 2.0] {
+            let slopes = std::array::from_fn(|i| (1.0 - moved[i] / p[i]) / (2.0 * factor));
+            check_rows(smoothed, p.map(|p| factor * p), t, value, slopes);
+        }
+    }
+
+    #[test]
+    fn probabilities_are_kept_from_0_and_1() {
+        let largest = 1.0 - SMALLEST_PROBABILITY;
+        check(Loss::BINARY_CROSSENTROPY, 1.0, 1.0, -largest.ln(), 0.0);
+        check(Loss::BINARY_CROSSENTROPY, 1.0, 0.0, -(1.0 - largest).ln(), 0.0);
+        // At the edge itself the slope is still there.
+        check(Loss::BINARY_CROSSENTROPY, largest, 1.0, -largest.ln(), -1.0 / largest);
+    }
+
+    #[test]
+    fn losses_that_belong_to_an_activation_take_its_logits() {
+        for (loss, activation, other) in [
+            (Loss::BINARY_CROSSENTROPY, Activation::Sigmoid, Activation::Softmax),
+            (Loss::CATEGORICAL_CROSSENTROPY, Activation::Softmax, Activation::Sigmoid),
+        ] {
+            let (fused, leave_off) = loss.fused_with(activation);
+            assert!(leave_off && fused != loss && fused.name() == loss.name());
+            assert_eq!(loss.fused_with(other), (loss, false));
+            assert_eq!(fused.fused_with(activation), (fused, false));
+        }
+    }
+
+    #[test]
+    fn smoothing_out_of_range_is_refused() {
+        let (p, mut g) = (Tensor::full([1, 1], 0.5), Tensor::default());
+        for label_smoothing in [-0.1, 1.1] {
+            let loss = Loss::BinaryCrossentropy { from_logits: false, label_smoothing };
+            let error = loss.value_and_gradient(p.view(), p.view(), &mut g).unwrap_err().to_string();
+            let place = "binary_crossentropy: label_smoothing: expected a number from 0 to 1";
+            assert_eq!(error, format!("{place}, found {label_smoothing}"));
+        }
+        let error = Loss::Hinge.value_and_gradient(g.view(), g.view(), &mut Tensor::default());
+        assert!(error.is_err(), "a loss of nothing");
+    }
+
     #[test]
     fn mismatched_targets_are_refused() {
         let (p, t) = (Tensor::<f32>::zeros([2, 1]), Tensor::zeros([1, 2]));

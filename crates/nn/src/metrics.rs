@@ -48,8 +48,12 @@ mod tests {
         let p = Tensor::from_vec([4, 1], vec![0.6, 0.4, 0.9, 0.5]).unwrap();
         let t = Tensor::from_vec([4, 1], vec![1.0, 0.0, 0.0, 0.0]).unwrap();
         assert_eq!(accuracy(p.view(), t.view(), 0.5), 0.75);
-        let p = Tensor::from_vec([2, 3], vec![0.1, 0.5, 0.4, 0.3, 0.3, 0.3]).unwrap();
-        let t = Tensor::from_vec([2, 3], vec![0.0, 1.0, 0.0, 0.0, 1.0, 0.0]).unwrap();
-        assert_eq!(accuracy(p.view(), t.view(), 0.5), 0.5);
+        // A target of 1/2 is on the lower side, as is a prediction at the threshold.
+        let half = Tensor::full([2, 1], 0.5);
+        assert_eq!(count_right(half.view(), half.view(), 0.5), 2);
+        assert_eq!(count_right(half.view(), half.view(), 0.25), 0);
+        let p = Tensor::from_vec([4, 2], vec![0.1, 0.9, 0.5, 0.5, 0.7, 0.3, 0.2, 0.8]).unwrap();
+        let t = Tensor::from_vec([4, 2], vec![0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0]).unwrap();
+        assert_eq!(accuracy(p.view(), t.view(), 0.5), 0.75);
     }
 }

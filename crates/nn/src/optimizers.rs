@@ -363,3 +363,135 @@ fn or_nan<T: Scalar>(p: T, v: T) -> T {
 fn without_subnormals<T: Scalar>(x: T) -> T {
     if x.abs() < T::min_positive_value() { T::zero() } else { x }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameter(values: &[f64]) -> Parameter<f64> {
+        Parameter { layer: 0, name: "kernel", value: tensor(values), trainable: true, learned: true }
+    }
+
+    fn tensor(values: &[f64]) -> Tensor<f64> {
+        Tensor::from_vec([values.len()], values.to_vec()).unwrap()
+    }
+
+    /// Three steps from 1 on are those of `follow`, which is told the number of the step, the parameter and the gradient.
+    #[track_caller]
+    fn check(optimizer: Optimizer, mut follow: impl FnMut(i32, f64, f64) -> f64) {
+        let mut parameters = [parameter(&[1.0])];
+        let mut state = OptimizerState::new(&optimizer, &parameters);
+        let mut expected = 1.0;
+        for (step, gradient) in (1..).zip([0.5, -1.0, 0.25]) {
+            state.update(&optimizer, &mut parameters, &[tensor(&[gradient])]).unwrap();
+            expected = follow(step, expected, gradient);
+            approx::assert_relative_eq!(parameters[0].value.data()[0], expected, max_relative = 1e-14);
+        }
+    }
+
+    /// Adam's step from the two moments, with rate 0.1, betas 0.8 and 0.9, epsilon 0.01.
+    fn adam_step(step: i32, m: f64, v: f64) -> f64 {
+        0.1 * (1.0 - 0.9_f64.powi(step)).sqrt() / (1.0 - 0.8_f64.powi(step)) * m / (v.sqrt() + 0.01)
+    }
+
+    #[test]
+    fn steps_are_those_of_the_formulas() {
+        let adam = Adam { learning_rate: 0.1, beta_1: 0.8, beta_2: 0.9, epsilon: 0.01, amsgrad: false };
+        let moments = |m: &mut f64, v: &mut f64, g: f64| {
+            (*m, *v) = (0.8 * *m + 0.2 * g, 0.9 * *v + 0.1 * g * g);
+        };
+        let (mut m, mut v) = (0.0, 0.0);
+        check(Optimizer::Adam(adam), |step, p, g| {
+            moments(&mut m, &mut v, g);
+            p - adam_step(step, m, v)
+        });
+        let (mut m, mut v, mut largest) = (0.0, 0.0, 0.0_f64);
+        check(Optimizer::Adam(Adam { amsgrad: true, ..adam }), |step, p, g| {
+            moments(&mut m, &mut v, g);
+            largest = largest.max(v);
+            p - adam_step(step, m, largest)
+        });
+        assert!(largest > v, "the last second moment is not the largest");
+        let Adam { learning_rate, beta_1, beta_2, epsilon, .. } = adam;
+        let adamw = AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay: 0.3 };
+        let (mut m, mut v) = (0.0, 0.0);
+        check(Optimizer::AdamW(adamw), |step, p, g| {
+            moments(&mut m, &mut v, g);
+            p - 0.1 * 0.3 * p - adam_step(step, m, v)
+        });
+        for nesterov in [false, true] {
+            let mut m = 0.0;
+            check(Optimizer::Sgd(Sgd { learning_rate: 0.1, momentum: 0.7, nesterov }), |_, p, g| {
+                m = 0.7 * m - 0.1 * g;
+                p + if nesterov { 0.7 * m - 0.1 * g } else { m }
+            });
+        }
+        let mut v = 0.0;
+        check(Optimizer::RmsProp(RmsProp { learning_rate: 0.1, rho: 0.7, epsilon: 0.01 }), |_, p, g| {
+            v = 0.7 * v + 0.3 * g * g;
+            p - 0.1 * g / (v + 0.01_f64).sqrt()
+        });
+    }
+
+    #[test]
+    fn moments_do_not_become_subnormal() {
+        let smallest = f64::MIN_POSITIVE;
+        assert_eq!([smallest, -smallest, 0.5 * smallest].map(without_subnormals), [smallest, -smallest, 0.0]);
+    }
+
+    #[test]
+    fn a_factor_changes_the_rate_of_each() {
+        let at = |rate| {
+            [
+                Optimizer::adam(rate),
+                Optimizer::AdamW(AdamW { learning_rate: rate, ..AdamW::default() }),
+                Optimizer::Sgd(Sgd { learning_rate: rate, ..Sgd::default() }),
+                Optimizer::RmsProp(RmsProp { learning_rate: rate, ..RmsProp::default() }),
+            ]
+        };
+        assert_eq!(at(0.5).map(|optimizer| optimizer.at_rate(0.25)), at(0.125));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        #[track_caller]
+        fn check(optimizer: Optimizer, expected: &str) {
+            assert_eq!(optimizer.check().unwrap_err().to_string(), expected);
+        }
+        let (adam, adamw, sgd, rmsprop) =
+            (Adam::default(), AdamW::default(), Sgd::default(), RmsProp::default());
+        check(Optimizer::adam(-1.0), "adam: learning_rate: expected a number >= 0, found -1");
+        check(Optimizer::adam(f64::INFINITY), "adam: learning_rate: expected a number >= 0, found inf");
+        let beta_1 = "adam: beta_1: expected a number from 0 to below 1, found 1";
+        check(Optimizer::Adam(Adam { beta_1: 1.0, ..adam }), beta_1);
+        let beta_2 = "adam: beta_2: expected a number from 0 to below 1, found -0.5";
+        check(Optimizer::Adam(Adam { beta_2: -0.5, ..adam }), beta_2);
+        for (epsilon, found) in [(0.0, "0"), (f64::INFINITY, "inf")] {
+            let expected = format!("adam: epsilon: expected a number > 0, found {found}");
+            check(Optimizer::Adam(Adam { epsilon, ..adam }), &expected);
+        }
+        let decay = "adamw: weight_decay: expected a number >= 0, found -1";
+        check(Optimizer::AdamW(AdamW { weight_decay: -1.0, ..adamw }), decay);
+        let momentum = "sgd: momentum: expected a number from 0 to below 1, found 1";
+        check(Optimizer::Sgd(Sgd { momentum: 1.0, ..sgd }), momentum);
+        let rho = "rmsprop: rho: expected a number from 0 to below 1, found 2";
+        check(Optimizer::RmsProp(RmsProp { rho: 2.0, ..rmsprop }), rho);
+        for optimizer in [Optimizer::adam(0.0), Optimizer::Sgd(sgd), Optimizer::RmsProp(rmsprop)] {
+            optimizer.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn gradients_are_cut_to_one_length_where_they_are_longer() {
+        let mut parameters = [parameter(&[0.0; 2]), parameter(&[0.0]), parameter(&[0.0])];
+        parameters[1].trainable = false;
+        let gradients = || [tensor(&[1.0, -2.0]), tensor(&[100.0]), tensor(&[2.0])];
+        let clipped = |most| {
+            let mut gradients = gradients();
+            assert_eq!(clip_norm(&parameters, &mut gradients, most), 3.0);
+            gradients
+        };
+        assert_eq!(clipped(3.0), gradients());
+        assert_eq!(clipped(1.5), [tensor(&[0.5, -1.0]), tensor(&[100.0]), tensor(&[1.0])]);
+    }
+}

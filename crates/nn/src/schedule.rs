@@ -119,6 +119,11 @@ mod tests {
         let schedule = Schedule { shape: ScheduleShape::Constant, end: 0.5, warm_up: 0.2 };
         assert_eq!([0.0, 0.05, 0.2, 1.0].map(|progress| schedule.factor(progress)), [0.0, 0.25, 1.0, 1.0]);
         assert_eq!(Schedule { warm_up: 1.0, ..schedule }.factor(1.0), 1.0);
+        // After it, the way to the end takes the rest.
+        let linear = Schedule { shape: ScheduleShape::Linear, ..schedule };
+        assert_eq!([0.2, 0.6, 1.0, 2.0].map(|progress| linear.factor(progress)), [1.0, 0.75, 0.5, 0.5]);
+        // Training that is warm-up to its end ends where the way does.
+        assert_eq!(Schedule { warm_up: 1.0, ..linear }.factor(1.0), 0.5);
     }
 
     #[test]

@@ -370,7 +370,7 @@ mod tests {
     fn tangents_are_derivatives() {
         check_all! {
             [-3.4, -0.3, 0.7, 2.6] => Float::abs, Float::fract, Float::recip, Float::cbrt, Float::exp, Float::exp2,
-                Float::exp_m1, Float::sin, Float::cos, Float::tan, Float::atan, Float::sinh, Float::cosh, Float::tanh,
+                Float::exp_m1, Float::sin, Float::cos, (|x| Float::sin_cos(x).0), (|x| Float::sin_cos(x).1), Float::tan, Float::atan, Float::sinh, Float::cosh, Float::tanh,
                 Float::asinh, Float::floor, Float::ceil, Float::round, Float::trunc, Float::signum,
                 exp, sigmoid, tanh, softplus;
             [-3.4, -0.3, -0.04] => exp_m1_of_negative;
@@ -409,7 +409,7 @@ mod tests {
         use std::ops::{Add, Div, Mul, Rem, Sub};
         check_pairs! {
             [[1.7, 0.6], [-2.2, 1.5], [0.3, -0.4]] => Add::add, Sub::sub, Mul::mul, Div::div, Rem::rem, Float::max, Float::min,
-                Float::hypot, Float::atan2;
+                Float::hypot, Float::atan2, Float::abs_sub;
             [[1.7, 0.6], [2.2, -1.5]] => Float::powf, (|a, b| Float::mul_add(a, b, a)), (|a, b| Float::mul_add(b, b, a));
             [[1.7, 2.6], [2.2, 0.3]] => Float::log;
         }
@@ -418,6 +418,34 @@ mod tests {
         assert_eq!(x.powf(DualNumber::fixed(3.0)).tangent, 3.0 * 2.25 * 2.0);
         assert_eq!((-x).tangent, -2.0);
         assert_eq!([x, x].into_iter().sum::<DualNumber>().tangent, 4.0);
+    }
+
+    #[test]
+    fn all_but_arithmetic_is_of_the_value() {
+        let x = DualNumber::new(-2.5, 3.0);
+        assert_eq!((x.to_f64(), x.to_i64(), x.to_u64()), (Some(-2.5), Some(-2), None));
+        assert_eq!(DualNumber::new(3.5, 1.0).to_u64(), Some(3));
+        assert_eq!(Float::integer_decode(x), Float::integer_decode(-2.5));
+        assert!(x == DualNumber::fixed(-2.5) && x != DualNumber::new(2.5, 3.0));
+        assert!(DualNumber::new(0.0, 3.0).is_zero() && !x.is_zero());
+        assert_eq!(x.as_f64(), -2.5);
+        let mut bytes = Vec::new();
+        x.append_le_bytes(&mut bytes);
+        assert_eq!(bytes, (-2.5_f64).to_le_bytes());
+
+        // What comes from elsewhere stands still.
+        let number = |number: Option<DualNumber>| number.map(|x| (x.value, x.tangent));
+        assert_eq!(number(DualNumber::from_le_bytes(&bytes)), Some((-2.5, 0.0)));
+        assert_eq!(number(<DualNumber as NumCast>::from(7_u8)), Some((7.0, 0.0)));
+        assert_eq!(number(DualNumber::from_str_radix("-11", 2).ok()), Some((-3.0, 0.0)));
+    }
+
+    #[test]
+    fn of_equals_the_first_one_counts() {
+        let [first, second] = [1.0, 2.0].map(|tangent| DualNumber::new(0.5, tangent));
+        assert_eq!((first.max(second).tangent, first.min(second).tangent), (1.0, 1.0));
+        let nan = DualNumber::new(f64::NAN, 3.0);
+        assert_eq!((nan.max(first).tangent, nan.min(first).tangent), (1.0, 1.0));
     }
 
     #[test]

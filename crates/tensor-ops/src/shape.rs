@@ -153,6 +153,7 @@ mod tests {
         assert_eq!(shape.with_last(1), Shape::from([2, 3, 1]));
         assert_eq!(shape.with_axis(1, 9), Shape::from([2, 9, 4]));
         let scalar = Shape::from([]);
+        assert_eq!((shape.last_dim(), scalar.last_dim()), (4, 1));
         assert_eq!((scalar.len(), scalar.as_matrix(), scalar.without_first()), (1, (1, 1), scalar));
     }
 

@@ -192,7 +192,20 @@ mod tests {
             tensor.view().rows(2..4).unwrap_err().to_string(),
             "rows: expected rows 2..4, found [3, 2]"
         );
+        let backwards = Range { start: 2, end: 1 };
+        assert!(
+            tensor.view().rows(backwards).is_err() && tensor.view().rows(3..3).unwrap().data().is_empty()
+        );
         assert_eq!(rows.reshape([3]).unwrap_err().to_string(), "shape [3] holds 3 elements, found 4");
+    }
+
+    #[test]
+    fn numbers_are_copied_and_cast() {
+        let tensor = Tensor::from_vec([2, 1], vec![0.5, -3.0]).unwrap();
+        let mut copy = Tensor::zeros([5]);
+        copy.copy_from(tensor.view());
+        assert_eq!(copy, tensor);
+        assert_eq!(tensor.cast::<f32>(), Tensor::from_vec([2, 1], vec![0.5_f32, -3.0]).unwrap());
     }
 
     #[test]

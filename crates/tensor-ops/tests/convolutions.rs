@@ -166,6 +166,11 @@ fn hold_where_blocks_and_chunks_are_many() {
     }
     let convolution = Convolution { dilation: [2, 3], strides: [1, 2], padding: [2, 4], ..DCGAN[0].0 };
     check(&Case { convolution, batch: 2, channels: 33, filters: 70 });
+    // A panel of channels and a part of the filters, and more, both ways back to the image.
+    let small = Convolution { image: [7, 6], places: [3, 3], kernel: [5, 5], ..DCGAN[0].0 };
+    for (channels, filters) in [(3, 300), (150, 300)] {
+        check(&Case { convolution: small, batch: 2, channels, filters });
+    }
 }
 
 #[test]
@@ -181,6 +186,13 @@ fn have_the_same_bits_at_any_number_of_threads() {
 
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
+    let case = Case { convolution: DCGAN[0].0, batch: 1, channels: 2, filters: 3 };
+    let [mut image, kernel, places] = tensors::<f32>(&case);
+    let four = Tensor::zeros([4]);
+    let bias = Some(four.view());
+    let error = case.convolution.transposed(places.view(), kernel.view(), bias, &mut image, |_| {});
+    assert!(error.is_err(), "a bias of 4 numbers for 2 channels");
+
     let case = Case { convolution: DCGAN[0].0, batch: 1, channels: 1, filters: 2 };
     let [image, kernel, mut places] = tensors::<f32>(&case);
     let mut forward = |image: &Tensor<f32>, kernel: &Tensor<f32>| {

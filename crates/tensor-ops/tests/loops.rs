@@ -2,7 +2,7 @@
 
 use approx::assert_relative_eq;
 use proptest::prelude::*;
-use tensor_ops::{Error, Tensor, map, map_in_place, sum, sum_axis, with_threads, zip, zip_in_place};
+use tensor_ops::{Error, Tensor, map, map_in_place, sum, sum_axis, update, with_threads, zip, zip_in_place};
 
 /// A tensor `[outer, n, inner]` whose elements are all different.
 fn counting(outer: usize, n: usize, inner: usize) -> Tensor<f64> {
@@ -46,13 +46,35 @@ fn elementwise_operations_reach_each_element() {
     for threads in [1, 3] {
         with_threads(threads, || map(input.view(), &mut output, |x| x * 2.0)).unwrap();
         assert!(output.data().iter().zip(input.data()).all(|(y, x)| *y == 2.0 * x));
-        zip(input.view(), output.view().reshape([150_001, 1, 1]).unwrap(), &mut output.clone(), f64::max)
-            .unwrap();
+        let mut sums = Tensor::default();
+        zip(input.view(), output.view().reshape([150_001, 1, 1]).unwrap(), &mut sums, |x, y| x + y).unwrap();
+        assert!(sums.data().iter().zip(input.data()).all(|(sum, x)| *sum == 3.0 * x));
         zip_in_place(&mut output, input.view(), |y, x| y - x).unwrap();
         assert_eq!(output.data(), input.data());
         map_in_place(&mut output, |x| -x);
         assert!(output.data().iter().zip(input.data()).all(|(y, x)| *y == -x));
     }
+}
+
+#[test]
+fn an_update_reaches_each_element_of_all_targets() {
+    let source = counting(1, 1, 150_001);
+    for threads in [1, 3] {
+        let (mut a, mut b) = (source.clone(), Tensor::full(source.shape(), 2.0));
+        let step = || update([&mut a, &mut b], source.view(), |[a, b], x| [a + b * x, x - b]);
+        with_threads(threads, step).unwrap().unwrap();
+        assert!(a.data().iter().zip(source.data()).all(|(a, x)| *a == 3.0 * x));
+        assert!(b.data().iter().zip(source.data()).all(|(b, x)| *b == x - 2.0));
+    }
+}
+
+#[test]
+fn sums_of_short_rows_are_those_of_all_rows() {
+    let input = counting(2000, 30, 1);
+    let mut sums = Tensor::default();
+    sum_axis(input.view(), 1, &mut sums).unwrap();
+    let expected = input.data().chunks_exact(30).map(|row| row.iter().sum::<f64>());
+    assert!(sums.data().iter().copied().eq(expected));
 }
 
 #[test]
@@ -63,5 +85,7 @@ fn refuse_shapes_that_do_not_fit() {
         Err(Error::Shape { operation, expected: expected.to_owned(), found: b.shape() })
     };
     assert_eq!(zip(a.view(), b.view(), &mut output, |x, _| x), expected("zip", "6 elements"));
+    assert_eq!(update([&mut b.clone()], a.view(), |[x], _| [x]), expected("update", "6 elements"));
+    assert_eq!(zip_in_place(&mut a.clone(), b.view(), |x, _| x), expected("zip_in_place", "6 elements"));
     assert_eq!(sum_axis(b.view(), 3, &mut output), expected("sum_axis", "an axis 3"));
 }

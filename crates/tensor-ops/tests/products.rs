@@ -159,6 +159,14 @@ fn name_the_shapes_that_do_not_fit() {
 }
 
 #[test]
+fn a_row_to_add_has_a_number_for_each_column() {
+    let (lhs, rhs) = (integers::<f64>(2, 3, 0), integers::<f64>(3, 4, 0));
+    let row = Some(lhs.view());
+    let error = matmul_then(lhs.view(), rhs.view(), row, &mut Tensor::zeros([2, 4]), |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "matmul_then: expected a row of 4 elements, found [2, 3]");
+}
+
+#[test]
 fn read_leading_axes_as_rows() {
     let lhs = integers::<f64>(6, 4, 3);
     let rhs = integers::<f64>(4, 5, 4);
