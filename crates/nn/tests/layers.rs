@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nn::layers::LayerConfig;
-use nn::{Error, Loss, Mode, Model, Network, Optimizer, Parameter, Shape, Tensor, Workspace};
+use nn::{Activation, Error, Loss, Mode, Model, Network, Optimizer, Parameter, Shape, Tensor, Workspace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -165,6 +165,8 @@ fn what_is_left_out_follows_from_the_noise() {
     let branches = format!(r#"[{{"layer": "concatenate", "branches": [[{half}], [{half}]]}}]"#);
     let both = dropped(&network([64], &branches).unwrap(), 1);
     assert_ne!(both[..64], both[64..]);
+    // What is kept makes up for what is left out.
+    assert!(dropped(&once, 1).iter().all(|&y| y == 0.0 || y == 2.0));
     let twice = dropped(&network([64], &format!("[{half}, {half}]")).unwrap(), 1);
     assert!(twice.iter().filter(|&&y| y == 0.0).count() > 40, "{twice:?}");
 }
@@ -285,6 +287,220 @@ fn one_number_stands_for_both_axes() {
 }
 
 #[test]
+fn settings_left_out_are_those_of_keras() {
+    for (layer, whole) in [
+        (r#""minibatch_std""#, r#""minibatch_std", "group": 4"#),
+        (r#""max_pooling2d""#, r#""max_pooling2d", "pool_size": [2, 2], "padding": "valid""#),
+        (
+            r#""conv2d", "filters": 3, "kernel_size": 2"#,
+            r#""conv2d", "filters": 3, "kernel_size": [2, 2], "strides": [1, 1], "dilation_rate": [1, 1],
+               "use_bias": true, "bias_initializer": "zeros", "kernel_initializer": "glorot_uniform""#,
+        ),
+        (
+            r#""embedding", "input_dim": 3, "output_dim": 2"#,
+            r#""embedding", "input_dim": 3, "output_dim": 2,
+               "embeddings_initializer": {"random_uniform": [-0.05, 0.05]}"#,
+        ),
+        (r#""leaky_relu""#, r#""leaky_relu", "negative_slope": 0.3"#),
+        (r#""up_sampling2d""#, r#""up_sampling2d", "size": [2, 2], "interpolation": "nearest""#),
+        (
+            r#""spectral_normalization", "inner": {"layer": "flatten"}"#,
+            r#""spectral_normalization", "inner": {"layer": "flatten"}, "power_iterations": 1"#,
+        ),
+        (
+            r#""batch_normalization""#,
+            r#""batch_normalization", "momentum": 0.99, "epsilon": 0.001, "center": true, "scale": true"#,
+        ),
+        (
+            r#""group_normalization""#,
+            r#""group_normalization", "groups": 32, "epsilon": 0.001, "center": true, "scale": true"#,
+        ),
+    ] {
+        let parse =
+            |text: &str| -> LayerConfig { serde_json::from_str(&format!(r#"{{"layer": {text}}}"#)).unwrap() };
+        assert_eq!(parse(layer), parse(whole));
+    }
+}
+
+/// Each kind of layer that computes each row by itself, and a row for it.
+const LAYERS: [(&[usize], &str); 18] = [
+    (&[4], r#""dense", "units": 3, "activation": "softmax""#),
+    (&[5, 2], r#""conv1d", "filters": 3, "kernel_size": 2, "padding": "same""#),
+    (&[5, 2], r#""conv1d", "filters": 3, "kernel_size": 2, "strides": 2, "activation": "elu""#),
+    (&[4, 5, 2], r#""conv2d", "filters": 3, "kernel_size": 3, "strides": 2, "padding": "same""#),
+    (&[4, 5, 2], r#""conv2d_transpose", "filters": 3, "kernel_size": 3, "strides": 2, "padding": "same""#),
+    (&[4, 5, 2], r#""max_pooling2d", "padding": "same""#),
+    (&[4, 5, 2], r#""average_pooling2d", "pool_size": 3, "strides": [1, 2]"#),
+    (&[4, 5, 2], r#""global_average_pooling2d""#),
+    (&[4, 3, 2], r#""up_sampling2d", "size": [2, 3]"#),
+    (&[4, 3, 2], r#""up_sampling2d", "size": [2, 3], "interpolation": "bilinear""#),
+    (&[4, 6], r#""group_normalization", "groups": 3"#),
+    (&[4, 6], r#""layer_normalization""#),
+    (&[4], r#""spectral_normalization", "inner": {"layer": "dense", "units": 3}"#),
+    (&[2, 6], r#""reshape", "target_shape": [3, 4]"#),
+    (&[2, 6], r#""flatten""#),
+    (&[6], r#""lambda", "expression": "concat([x, square(x - mean(x, axis=1))], axis=1)""#),
+    (&[6], r#""concatenate", "branches": [[], [{"layer": "activation", "activation": "silu"}]]"#),
+    (&[6], r#""add", "branches": [[], [{"layer": "leaky_relu"}]]"#),
+];
+
+#[test]
+fn layers_compute_each_row_by_itself() {
+    for (row, layer) in LAYERS {
+        let network = network(Shape::new(row).unwrap(), &format!(r#"[{{"layer": {layer}}}]"#)).unwrap();
+        let input = random(network.input_shape().with_first(3).unwrap());
+        let all = network.predict(input.view()).unwrap();
+        for (index, expected) in all.data().chunks_exact(all.data().len() / 3).enumerate() {
+            let alone = network.predict(input.view().rows(index..index + 1).unwrap()).unwrap();
+            assert_eq!(alone.data(), expected, "row {index} of {layer}");
+        }
+    }
+}
+
+/// What a layer makes of numbers: of a row, or of as many rows as there are.
+#[track_caller]
+fn check_values(row: &[usize], layer: &str, input: &[f64], expected: &[f64]) {
+    let network = network(Shape::new(row).unwrap(), &format!(r#"[{{"layer": {layer}}}]"#)).unwrap();
+    let (shape, rows) = (network.input_shape(), input.len() / network.input_shape().len());
+    assert_eq!(rows * network.output_shape().len(), expected.len(), "{layer}");
+    let input = Tensor::from_vec(shape.with_first(rows).unwrap(), input.to_vec());
+    check_near(network.predict(input.unwrap().view()).unwrap().data(), expected);
+}
+
+#[test]
+fn images_are_pooled_and_enlarged() {
+    let image = [1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 7.0, 8.0, 6.0];
+    check_values(&[3, 3, 1], r#""max_pooling2d""#, &image, &[5.0]);
+    check_values(&[3, 3, 1], r#""max_pooling2d", "strides": 1"#, &image, &[5.0, 9.0, 8.0, 9.0]);
+    check_values(&[3, 3, 1], r#""average_pooling2d", "strides": 1"#, &image, &[3.0, 4.75, 6.0, 7.0]);
+    // What lies beyond the edges does not count.
+    let padded = r#""average_pooling2d", "padding": "same""#;
+    check_values(&[3, 3, 1], padded, &image, &[3.0, 6.0, 7.5, 6.0]);
+    let padded = r#""max_pooling2d", "padding": "same""#;
+    check_values(&[3, 3, 1], padded, &image.map(|x| -x), &[-1.0, -3.0, -7.0, -6.0]);
+    check_values(&[3, 3, 1], r#""global_average_pooling2d""#, &image, &[5.0]);
+
+    let small = [0.0, 4.0, 8.0, 16.0];
+    let nearest = [0.0, 0.0, 0.0, 4.0, 4.0, 4.0, 8.0, 8.0, 8.0, 16.0, 16.0, 16.0];
+    check_values(&[2, 2, 1], r#""up_sampling2d", "size": [1, 3]"#, &small, &nearest);
+    let bilinear = [0.0, 1.0, 3.0, 4.0, 2.0, 3.25, 5.75, 7.0, 6.0, 7.75, 11.25, 13.0, 8.0, 10.0, 14.0, 16.0];
+    check_values(&[2, 2, 1], r#""up_sampling2d", "interpolation": "bilinear""#, &small, &bilinear);
+}
+
+#[test]
+fn a_softmax_of_large_numbers_is_finite() {
+    let ten = 10.0_f64.ln();
+    check_values(
+        &[2],
+        r#""activation", "activation": "softmax""#,
+        &[1000.0, 1000.0 + ten],
+        &[1.0 / 11.0, 10.0 / 11.0],
+    );
+}
+
+#[test]
+fn images_grow_by_what_a_transposed_kernel_reaches() {
+    for (settings, [height, width]) in [
+        (r#""kernel_size": 2"#, [6, 5]),
+        (r#""kernel_size": 3, "strides": 2"#, [11, 9]),
+        (r#""kernel_size": 3, "dilation_rate": 2"#, [9, 8]),
+        (r#""kernel_size": 3, "strides": 2, "padding": "same""#, [10, 8]),
+    ] {
+        let layer = format!(r#"[{{"layer": "conv2d_transpose", "filters": 3, {settings}}}]"#);
+        let network = network([5, 4, 2], &layer).unwrap();
+        assert_eq!(network.output_shape(), Shape::from([height, width, 3]), "{settings}");
+    }
+}
+
+#[test]
+fn groups_of_rows_get_how_much_they_differ() {
+    // Two rows that differ by 2 in one of two features, then one that is alone.
+    let rows = [1.0, 5.0, 3.0, 5.0, 7.0, 7.0];
+    let [two, one] = [(1.0 + 1e-8_f64).sqrt() / 2.0 + 0.5e-4, 1e-4];
+    let expected = [1.0, 5.0, two, 3.0, 5.0, two, 7.0, 7.0, one];
+    check_values(&[2], r#""minibatch_std", "group": 2"#, &rows, &expected);
+}
+
+#[test]
+fn rows_belong_together_as_all_layers_ask() {
+    let together = |groups: &[usize]| {
+        let layers: Vec<String> =
+            groups.iter().map(|group| format!(r#"{{"layer": "minibatch_std", "group": {group}}}"#)).collect();
+        network([2], &format!("[{}]", layers.join(","))).unwrap().load().together
+    };
+    assert_eq!([together(&[4]), together(&[4, 6]), together(&[2, 3, 4])], [4, 12, 12]);
+    let inside = r#"[{"layer": "minibatch_std", "group": 6},
+        {"layer": "sequential", "layers": [{"layer": "minibatch_std", "group": 4}]}]"#;
+    assert_eq!(network([2], inside).unwrap().load().together, 12);
+    let beside = r#"[{"layer": "add", "branches": [
+        [{"layer": "minibatch_std", "group": 6}], [{"layer": "minibatch_std", "group": 4}]]}]"#;
+    assert_eq!(network([2], beside).unwrap().load().together, 12);
+}
+
+#[test]
+fn work_is_counted_by_the_places_a_kernel_is_at() {
+    for (row, layer, multiply_adds) in [
+        (&[4][..], r#""dense", "units": 3"#, 4 * 3),
+        (&[5, 2], r#""conv1d", "filters": 3, "kernel_size": 2"#, 4 * 2 * 2 * 3),
+        (&[5, 4, 2], r#""conv2d", "filters": 3, "kernel_size": [2, 3]"#, 4 * 2 * 2 * 3 * 2 * 3),
+        (&[5, 4, 2], r#""conv2d_transpose", "filters": 3, "kernel_size": 2"#, 5 * 4 * 2 * 2 * 2 * 3),
+        (&[4], r#""spectral_normalization", "inner": {"layer": "dense", "units": 3}"#, 4 * 3),
+        (&[4], r#""sequential", "layers": [{"layer": "dense", "units": 3}]"#, 4 * 3),
+        (&[4], r#""activation", "activation": "tanh""#, 0),
+    ] {
+        let network = network(Shape::new(row).unwrap(), &format!(r#"[{{"layer": {layer}}}]"#)).unwrap();
+        assert_eq!(network.load().multiply_adds, multiply_adds, "{layer}");
+    }
+}
+
+#[test]
+fn labels_are_wanted_by_those_who_read_them_or_hold_such() {
+    let wanted = |layer: &str| {
+        serde_json::from_str::<LayerConfig>(&format!(r#"{{"layer": {layer}}}"#)).unwrap().wants_labels()
+    };
+    let inside = r#"[{"layer": "flatten"}, {"layer": "projection", "classes": 2}]"#;
+    assert!(wanted(r#""label_embedding", "classes": 2, "units": 1"#));
+    assert!(wanted(&format!(r#""sequential", "layers": {inside}"#)));
+    assert!(wanted(&format!(r#""add", "branches": [[], {inside}]"#)));
+    assert!(!wanted(r#""sequential", "layers": [{"layer": "flatten"}]"#));
+}
+
+#[test]
+fn a_step_turns_the_vector_of_a_kernel_to_its_largest_direction() {
+    let layer = r#"{"layer": "spectral_normalization", "power_iterations": 60,
+        "inner": {"layer": "dense", "units": 2, "bias_initializer": {"constant": 5}}}"#;
+    let mut model = Model::new(
+        network([2], &format!("[{layer}]")).unwrap(),
+        Loss::MeanSquaredError,
+        Optimizer::Sgd(nn::Sgd { learning_rate: 0.0, ..nn::Sgd::default() }),
+    )
+    .unwrap();
+    // Its singular values are 4 and 2, and the larger one's vector (1, 1) / sqrt(2).
+    model.network_mut().parameters_mut()[0].value.data_mut().copy_from_slice(&[3.0, 1.0, 1.0, 3.0]);
+    step(&mut model, 2).unwrap();
+    let half = 0.5_f64.sqrt();
+    check_near(
+        &parameter(&model, "vector_u").value.data().iter().map(|u| u.abs()).collect::<Vec<_>>(),
+        &[half; 2],
+    );
+    let output = model.predict(Tensor::from_vec([1, 2], vec![4.0, 0.0]).unwrap().view()).unwrap();
+    check_near(output.data(), &[8.0, 6.0]);
+}
+
+#[test]
+fn slopes_at_a_kink_are_those_from_the_left() {
+    let (zero, one, mut slope) = (Tensor::full([1], 0.0), Tensor::full([1], 1.0), Tensor::default());
+    for (activation, expected) in [
+        (Activation::Relu, 0.0),
+        (Activation::LeakyRelu { negative_slope: 0.25 }, 0.25),
+        (Activation::Elu { alpha: 0.5 }, 0.5),
+    ] {
+        activation.backward(zero.view(), zero.view(), one.view(), &mut slope).unwrap();
+        assert_eq!(slope.data(), [expected], "{activation:?}");
+    }
+}
+
+#[test]
 fn settings_out_of_range_are_refused() {
     for (layer, expected) in [
         (r#""batch_normalization", "momentum": 1.5"#, "momentum: expected a number from 0 to 1, found 1.5"),
@@ -297,6 +513,20 @@ fn settings_out_of_range_are_refused() {
         (r#""up_sampling2d", "size": 0"#, "size: expected at least 1, found [0, 0]"),
         (r#""embedding", "input_dim": 0, "output_dim": 1"#, "input_dim: expected at least 1, found 0"),
         (r#""label_embedding", "classes": 1, "units": 0"#, "units: expected at least 1, found 0"),
+        (r#""leaky_relu", "negative_slope": -0.5"#, "negative_slope: expected a number >= 0, found -0.5"),
+        (
+            r#""activation", "activation": {"leaky_relu": {"negative_slope": -1}}"#,
+            "negative_slope: expected a number >= 0, found -1",
+        ),
+        (
+            r#""dense", "units": 1, "activation": {"elu": {"alpha": -1}}"#,
+            "alpha: expected a number >= 0, found -1",
+        ),
+        (r#""minibatch_std", "group": 1"#, "group: expected at least 2, found 1"),
+        (
+            r#""spectral_normalization", "inner": {"layer": "layer_normalization"}"#,
+            "inner: expected a layer with a kernel, found layer_normalization",
+        ),
         (r#""projection", "classes": 2"#, "expected rows of [features], found [4, 4, 2]"),
     ] {
         let error = network([4, 4, 2], &format!(r#"[{{"layer": {layer}}}]"#)).unwrap_err().to_string();

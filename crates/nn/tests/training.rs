@@ -94,6 +94,19 @@ fn fit_learns_exclusive_or() {
 }
 
 #[test]
+fn batches_count_by_their_rows() {
+    let ((x, y), mut model) = (xor(), model(2));
+    let all = model.test_on_batch(x.view(), y.view()).unwrap();
+    assert!(all.accuracy > 0.0);
+    let uneven = model.evaluate(x.view(), y.view(), 3).unwrap();
+    assert!((all.loss - uneven.loss).abs() < 1e-12 && all.accuracy == uneven.accuracy, "{all:?} {uneven:?}");
+    let nothing = Tensor::zeros([0, 2]);
+    for (x, y) in [(x.view(), Tensor::zeros([3, 1])), (nothing.view(), Tensor::zeros([0, 1]))] {
+        assert!(matches!(model.evaluate(x, y.view(), 4), Err(Error::Shape { .. })));
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_model() {
     let train = |seed| {
         let (x, y) = xor();
