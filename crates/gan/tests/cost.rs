@@ -63,6 +63,14 @@ const BATCHES: [&str; 7] = [
     r#"discriminator.layers.4={ layer = "batch_normalization" }"#,
 ];
 
+/// Rows that are images, with labels.
+const DIGITS: [&str; 4] = [
+    r#"data={ kind = "digits" }"#,
+    r#"generator.layers=[{ layer = "dense", units = 64 }, { layer = "reshape", target_shape = [8, 8, 1] }]"#,
+    "discriminator.input=[8, 8, 1]",
+    r#"discriminator.layers=[{ layer = "flatten" }, { layer = "dense", units = 1, activation = "sigmoid" }]"#,
+];
+
 /// All that a step can do: real rows for G, three penalties, packing, clipping, and a moving average.
 const RULES: [&str; 10] = [
     "objective.kind=relativistic_paired",
@@ -100,6 +108,7 @@ fn a_step_after_the_first_allocates_nothing() {
         (48, &RULES),
         (40, &IMAGES),
         (9, &BATCHES),
+        (32, &DIGITS),
     ] {
         let mut session = session::<f32>(batch, changes);
         let mut allocations = || {

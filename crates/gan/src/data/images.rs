@@ -185,17 +185,16 @@ impl Images {
     }
 
     /// Fills `out` with images drawn at random, each as often as any other, scaled to [-1, 1]; with NaN where there are
-    /// none. The numbers of the images.
-    fn fill_with<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) -> Result<Vec<usize>> {
-        let count = self.facts.count;
+    /// none. The numbers of the images become `drawn`.
+    fn fill_with<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T], drawn: &mut Vec<usize>) -> Result<()> {
+        drawn.clear();
         if !self.are_there() {
             out.fill(T::nan());
-            return Ok(Vec::new());
+            return Ok(());
         }
         let rows = out.len() / self.width();
-        let drawn: Vec<usize> = (0..rows).map(|_| rng.random_range(0..count)).collect();
-        self.copy(&drawn, out)?;
-        Ok(drawn)
+        drawn.extend((0..rows).map(|_| rng.random_range(0..self.facts.count)));
+        self.copy(drawn, out)
     }
 
     /// Copies images of these numbers to `out`, scaled to [-1, 1].
@@ -211,7 +210,7 @@ impl Images {
     /// # Errors
     /// [`Error::File`] for a file that is broken behind its header.
     pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) -> Result<()> {
-        self.fill_with(rng, out).map(drop)
+        self.fill_with(rng, out, &mut Vec::new())
     }
 
     /// As [`Images::fill`], from the same random numbers the same images; their classes become `labels`.
@@ -224,8 +223,8 @@ impl Images {
         out: &mut [T],
         labels: &mut Vec<usize>,
     ) -> Result<()> {
-        let drawn = self.fill_with(rng, out)?;
-        self.set_labels(&drawn, labels);
+        self.fill_with(rng, out, labels)?;
+        self.classify(labels);
         Ok(())
     }
 
@@ -238,21 +237,25 @@ impl Images {
         labels: &mut Vec<usize>,
     ) -> Result<()> {
         let mut drawn = vec![false; self.facts.count];
-        self.fill_with(rng, a)?.into_iter().for_each(|index| drawn[index] = true);
+        self.fill_with(rng, a, labels)?;
+        labels.iter().for_each(|&index| drawn[index] = true);
         let all = drawn.iter().all(|drawn| *drawn);
         let mut left: Vec<usize> = (0..drawn.len()).filter(|&index| all || !drawn[index]).collect();
         left.shuffle(rng);
         let rows = b.len() / self.width().max(1);
-        let others: Vec<usize> = left.into_iter().cycle().take(rows).collect();
-        self.set_labels(&others, labels);
-        self.copy(&others, b)
+        labels.clear();
+        labels.extend(left.into_iter().cycle().take(rows));
+        self.copy(labels, b)?;
+        self.classify(labels);
+        Ok(())
     }
 
-    /// The classes of images of these numbers become `labels`.
-    fn set_labels(&self, numbers: &[usize], labels: &mut Vec<usize>) {
-        labels.clear();
-        labels
-            .extend(numbers.iter().filter_map(|&index| self.labels.get(index)).map(|&label| label as usize));
+    /// Turns numbers of images into their classes, none without classes.
+    fn classify(&self, numbers: &mut Vec<usize>) {
+        if self.labels.is_empty() {
+            return numbers.clear();
+        }
+        numbers.iter_mut().for_each(|number| *number = self.labels[*number] as usize);
     }
 
     /// The pixels of an image, row by row.
