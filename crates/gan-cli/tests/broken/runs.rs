@@ -61,14 +61,18 @@ impl Good {
         let mut files: BTreeMap<_, _> = files.iter().cloned().collect();
         files.insert(name.to_owned(), bytes);
         let names = name.to_owned();
-        Case {
-            what,
-            files: files.into_iter().collect(),
-            before: "",
-            arguments: words(command),
-            names,
-            late: false,
-        }
+        Self::prepared(files.into_iter().collect(), what, "", command, names)
+    }
+
+    /// The program run on these files, once the shell has run `before` among them.
+    fn prepared(
+        files: Vec<(String, Vec<u8>)>,
+        what: String,
+        before: &'static str,
+        command: &str,
+        names: String,
+    ) -> Case {
+        Case { what, files, before, arguments: words(command), names, late: false }
     }
 
     fn file<'a>(files: &'a [(String, Vec<u8>)], name: &str) -> &'a [u8] {
@@ -95,14 +99,7 @@ impl Good {
         for command in READERS {
             let mut case = |what: &str, before: &'static str, names: &str| {
                 let (what, names) = (format!("{what}: {command}"), names.to_owned());
-                cases.push(Case {
-                    what,
-                    files: self.table.clone(),
-                    before,
-                    arguments: words(command),
-                    names,
-                    late: false,
-                });
+                cases.push(Self::prepared(self.table.clone(), what, before, command, names));
             };
             case("no folder", "rm -r run", "run");
             case("a file", "rm -r run; touch run", "run");
@@ -174,14 +171,7 @@ impl Good {
         let mut cases: Vec<Case> = broken.into_iter().map(case).collect();
         for before in ["mkdir run/samples/stage-0002.png", "ln -s nothing run/samples/stage-0002.png"] {
             let (what, names) = (before.to_owned(), stage(2));
-            cases.push(Case {
-                what,
-                files: images.clone(),
-                before,
-                arguments: words("plot run"),
-                names,
-                late: false,
-            });
+            cases.push(Self::prepared(images.clone(), what, before, "plot run", names));
         }
         cases
     }
@@ -241,14 +231,7 @@ impl Good {
         }));
         for before in ["", "mkdir z.npy", "truncate -s 1T z.npy", "ln -s /dev/zero z.npy"] {
             let (what, names) = (format!("latents: {before}"), "z.npy".to_owned());
-            cases.push(Case {
-                what,
-                files: self.table.clone(),
-                before,
-                arguments: words(command),
-                names,
-                late: false,
-            });
+            cases.push(Self::prepared(self.table.clone(), what, before, command, names));
         }
         for (count, names) in
             [("0", "--count"), ("-1", "-1"), ("1000000000000", "memory"), ("18446744073709551615", "memory")]
