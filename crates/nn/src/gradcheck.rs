@@ -8,12 +8,17 @@
 //! Exact derivatives are what a forward pass of [dual numbers](tensor_ops::DualNumber) gives as an element is moved: [`check_exact`],
 //! [`check_exact_tangents`] and [`check_exact_loss`] show errors five digits smaller. They share nothing with `backward`.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "there is a tensor for each parameter, and `check_tensor` refuses one of another shape"
+)]
+
 mod exact;
 
 pub use exact::{check_exact, check_exact_loss, check_exact_tangents};
 
 use rand::{Rng, RngExt};
-use tensor_ops::{Scalar, Tensor, View};
+use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use crate::{Dual, Error, Layer, Loss, Network, Parameter, Result, Wanted, Workspace};
 
@@ -88,21 +93,22 @@ pub fn check_layer(
         Ok(layer.output(input.view(), &workspace).to_tensor())
     };
     let mut moved = input.clone();
-    let mut report =
-        check_tensor(DIFFERENCES, &format!("{}, input", layer.name()), &grad_input, |index, step| {
-            let value = moved.data()[index];
-            let result = difference(&grad_output, step, |offset| {
-                moved.data_mut()[index] = value + offset;
-                output(parameters, &moved)
-            });
-            moved.data_mut()[index] = value;
-            result
-        })?;
+    let tensor = format!("{}, input", layer.name());
+    let mut report = check_tensor(DIFFERENCES, &tensor, &grad_input, input.shape(), |index, step| {
+        let value = moved.data()[index];
+        let result = difference(&grad_output, step, |offset| {
+            moved.data_mut()[index] = value + offset;
+            output(parameters, &moved)
+        });
+        moved.data_mut()[index] = value;
+        result
+    })?;
     let mut moved = parameters.to_vec();
     let learned = |place: &usize| parameters[*place].learned;
     for (place, gradient) in gradients.iter().enumerate().filter(|(place, _)| learned(place)) {
         let tensor = parameter_name(layer, parameters, place);
-        let of_parameter = check_tensor(DIFFERENCES, &tensor, gradient, |index, step| {
+        let shape = parameters[place].value.shape();
+        let of_parameter = check_tensor(DIFFERENCES, &tensor, gradient, shape, |index, step| {
             let value = parameters[place].value.data()[index];
             let result = difference(&grad_output, step, |offset| {
                 moved[place].value.data_mut()[index] = value + offset;
@@ -156,8 +162,10 @@ pub fn check_tangents(
     let learned = [true, true].into_iter().chain(parameters.iter().map(|p| p.learned));
     let all = tangent_names(layer, parameters).into_iter().zip(&found).zip(learned).enumerate();
     for (place, ((name, tangent), _)) in all.filter(|(_, (_, learned))| *learned) {
-        report = report.and(check_tensor(DIFFERENCES, &name, tangent, |index, step| {
-            Ok(numeric[step_of(step)][place].data()[index])
+        let shape = numeric[0][place].shape();
+        report = report.and(check_tensor(DIFFERENCES, &name, tangent, shape, |index, step| {
+            // A layer may make less of its input at the next pass.
+            Ok(numeric[step_of(step)][place].data().get(index).copied().unwrap_or(f64::NAN))
         })?);
     }
     for (place, (once, twice)) in found[2..].iter().zip(&twice[2..]).enumerate() {
@@ -268,7 +276,7 @@ pub fn check_loss(loss: Loss, prediction: &Tensor<f64>, target: View<'_, f64>) -
     loss.value_and_gradient(prediction.view(), target, &mut gradient)?;
     let unit = Tensor::full([1], 1.0);
     let (mut moved, mut unused) = (prediction.clone(), Tensor::default());
-    check_tensor(DIFFERENCES, loss.name(), &gradient, |index, step| {
+    check_tensor(DIFFERENCES, loss.name(), &gradient, prediction.shape(), |index, step| {
         let value = moved.data()[index];
         let result = difference(&unit, step, |offset| {
             moved.data_mut()[index] = value + offset;
@@ -316,13 +324,18 @@ fn check_added(tensor: &str, once: &Tensor<f64>, twice: &Tensor<f64>) -> Result<
     Ok(())
 }
 
-/// Compares a gradient with `numeric(index, step)`.
+/// Compares a gradient, which must have this shape, with `numeric(index, step)`.
 fn check_tensor(
     reference: Reference,
     tensor: &str,
     gradient: &Tensor<f64>,
+    shape: Shape,
     mut numeric: impl FnMut(usize, f64) -> Result<f64>,
 ) -> Result<Report> {
+    if gradient.shape() != shape {
+        let expected = format!("a gradient {shape}");
+        return Err(Error::Shape { place: tensor.to_owned(), expected, found: gradient.shape() });
+    }
     let largest = gradient.data().iter().fold(reference.smallest_scale, |a, x| a.max(x.abs()));
     let mut report = Report::default();
     for (index, &analytic) in gradient.data().iter().enumerate() {

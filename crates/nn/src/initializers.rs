@@ -72,8 +72,8 @@ impl Initializer {
 
 fn identity<T: Scalar>(shape: Shape, gain: f64) -> Tensor<T> {
     let outputs = shape.last_dim();
-    let inputs = if shape.rank() > 1 { shape[shape.rank() - 2] } else { 1 };
-    let mut places = (0..inputs * outputs).cycle();
+    let inputs = shape.iter().rev().nth(1).copied().unwrap_or(1);
+    let mut places = (0..inputs.saturating_mul(outputs)).cycle();
     Tensor::from_fn(shape, || {
         let place = places.next().unwrap_or_default();
         if place / outputs == place % outputs { T::from_f64(gain) } else { T::zero() }
@@ -89,14 +89,14 @@ fn linspace<T: Scalar>(shape: Shape, first: f64, last: f64) -> Tensor<T> {
 
 fn fans(shape: Shape) -> (f64, f64) {
     let (fan_in, fan_out) = match *shape {
-        [] => (1, 1),
-        [n] => (n, n),
+        [] => (1.0, 1.0),
+        [n] => (n as f64, n as f64),
         [ref outer @ .., inputs, outputs] => {
-            let receptive: usize = outer.iter().product();
-            (receptive * inputs, receptive * outputs)
+            let receptive: f64 = outer.iter().map(|&size| size as f64).product();
+            (receptive * inputs as f64, receptive * outputs as f64)
         }
     };
-    (fan_in.max(1) as f64, fan_out.max(1) as f64)
+    (fan_in.max(1.0), fan_out.max(1.0))
 }
 
 fn uniform<T: Scalar>(shape: Shape, variance: f64, rng: &mut impl Rng) -> Tensor<T> {

@@ -275,7 +275,7 @@ impl<T: Scalar> Workspace<T> {
         if self.scratch.len() < count {
             self.scratch.resize_with(count, Tensor::default);
         }
-        &mut self.scratch[..count]
+        self.scratch.get_mut(..count).unwrap_or_default()
     }
 
     /// The workspaces of as many layers inside, made on first use, before a forward pass: each has these labels and this

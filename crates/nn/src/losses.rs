@@ -141,15 +141,12 @@ impl Loss {
         let scale = T::from_f64(share / count as f64);
         if let Self::CategoricalCrossentropy { from_logits, label_smoothing } = self {
             let smoothing = Smoothing::new(label_smoothing, 1.0 / columns as f64);
-            for row in 0..rows {
-                let range = row * columns..(row + 1) * columns;
-                categorical(
-                    from_logits,
-                    &prediction.data()[range.clone()],
-                    |class| smoothing.apply(target.data()[row * columns + class]),
-                    &mut gradient.data_mut()[range.clone()],
-                    &mut values.data_mut()[range],
-                );
+            let inputs = prediction.data().chunks_exact(columns).zip(target.data().chunks_exact(columns));
+            let outputs = gradient.data_mut().chunks_exact_mut(columns);
+            let outputs = outputs.zip(values.data_mut().chunks_exact_mut(columns));
+            for ((prediction, target), (gradient, values)) in inputs.zip(outputs) {
+                let target = || target.iter().map(|&t| smoothing.apply(t));
+                categorical(from_logits, prediction, target, gradient, values);
             }
         } else {
             let element = self.element();
@@ -244,34 +241,33 @@ fn clip<T: Scalar>(p: T) -> (T, bool) {
 }
 
 /// The categorical cross-entropy of one row: its terms into `values`, its gradient into `gradient`.
-fn categorical<T: Scalar>(
+fn categorical<T: Scalar, I: Iterator<Item = T>>(
     from_logits: bool,
     prediction: &[T],
-    target: impl Fn(usize) -> T,
+    target: impl Fn() -> I,
     gradient: &mut [T],
     values: &mut [T],
 ) {
-    let classes = prediction.len();
-    let target_sum: T = (0..classes).map(&target).sum();
+    let target_sum: T = target().sum();
+    let classes = prediction.iter().zip(target()).zip(gradient.iter_mut().zip(values));
     if from_logits {
         let largest = prediction.iter().copied().fold(T::neg_infinity(), T::max);
         let total: T = prediction.iter().map(|&l| (l - largest).exp()).sum();
         let log_total = total.ln();
-        for class in 0..classes {
-            let log_p = prediction[class] - largest - log_total;
-            let t = target(class);
-            values[class] = if t == T::zero() { T::zero() } else { -t * log_p };
-            gradient[class] = log_p.exp() * target_sum - t;
+        for ((&logit, t), (gradient, value)) in classes {
+            let log_p = logit - largest - log_total;
+            *value = if t == T::zero() { T::zero() } else { -t * log_p };
+            *gradient = log_p.exp() * target_sum - t;
         }
         return;
     }
     let total: T = prediction.iter().copied().sum();
     let mut pull = T::zero();
-    for class in 0..classes {
-        let (q, inside) = clip(prediction[class] / total);
-        values[class] = -target(class) * q.ln();
-        gradient[class] = if inside { -target(class) / q } else { T::zero() };
-        pull += gradient[class] * prediction[class] / total;
+    for ((&p, t), (gradient, value)) in classes {
+        let (q, inside) = clip(p / total);
+        *value = -t * q.ln();
+        *gradient = if inside { -t / q } else { T::zero() };
+        pull += *gradient * p / total;
     }
     gradient.iter_mut().for_each(|g| *g = (*g - pull) / total);
 }

@@ -34,7 +34,9 @@ pub fn count_right<T: Scalar>(prediction: View<'_, T>, target: View<'_, T>, thre
 }
 
 fn largest<T: Scalar>(values: &[T]) -> usize {
-    values.iter().enumerate().fold(0, |best, (place, &x)| if x > values[best] { place } else { best })
+    let first = (0, values.first().copied().unwrap_or_else(T::zero));
+    let larger = |best: (usize, T), (place, &x): (usize, &T)| if x > best.1 { (place, x) } else { best };
+    values.iter().enumerate().fold(first, larger).0
 }
 
 #[cfg(test)]

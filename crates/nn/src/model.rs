@@ -186,13 +186,13 @@ impl<T: Scalar> Model<T> {
         check_batch(settings.batch)?;
         let mut order: Vec<usize> = (0..rows).collect();
         let (mut batch_input, mut batch_target) = (Tensor::default(), Tensor::default());
-        let mut history = Vec::with_capacity(settings.epochs);
+        let mut history = Vec::new();
         for _ in 0..settings.epochs {
             order.shuffle(rng);
             let mut total = Total::default();
             for chosen in order.chunks(settings.batch) {
-                gather(input, chosen, &mut batch_input);
-                gather(target, chosen, &mut batch_target);
+                gather(input, chosen, &mut batch_input)?;
+                gather(target, chosen, &mut batch_target)?;
                 let score = self.train_on_batch(batch_input.view(), batch_target.view())?;
                 total.add(score, chosen.len());
             }
@@ -249,10 +249,11 @@ fn check_batch(batch: usize) -> Result<()> {
 }
 
 /// Copies the chosen rows.
-fn gather<T: Scalar>(source: View<'_, T>, chosen: &[usize], batch: &mut Tensor<T>) {
+fn gather<T: Scalar>(source: View<'_, T>, chosen: &[usize], batch: &mut Tensor<T>) -> Result<()> {
     let row = source.shape().without_first().len();
     batch.resize(source.shape().with_axis(0, chosen.len()));
     for (target, &index) in batch.data_mut().chunks_exact_mut(row.max(1)).zip(chosen) {
-        target.copy_from_slice(&source.data()[index * row..][..row]);
+        target.copy_from_slice(source.rows(index..index + 1)?.data());
     }
+    Ok(())
 }

@@ -129,11 +129,10 @@ impl<T: Scalar> Network<T> {
                 let place = "set_layer_trainable".to_owned();
                 return Err(Error::Setting { place, setting, expected, found: format!("{path:?}") });
             };
-            first += layer.children()[..place].iter().map(|child| child.parameter_count()).sum::<usize>();
+            first += layer.children().iter().take(place).map(|child| child.parameter_count()).sum::<usize>();
             layer = child.as_ref();
         }
-        let last = first + layer.parameter_count();
-        let own = self.parameters[first..last].iter_mut();
+        let own = self.parameters.iter_mut().skip(first).take(layer.parameter_count());
         own.for_each(|parameter| parameter.trainable = trainable && parameter.learned);
         Ok(())
     }
@@ -249,9 +248,10 @@ impl<T: Scalar> Network<T> {
         let mut rows = vec![["layer", "output shape", "parameters", "trainable"].map(str::to_owned)];
         let mut next = 0;
         self.summarize(&self.layers, self.input, 0, &mut next, &mut rows);
-        let widths: [usize; 4] = std::array::from_fn(|column| {
-            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
-        });
+        let mut widths = [0; 4];
+        for row in &rows {
+            widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.chars().count().max(*width));
+        }
         let mut table = String::new();
         for [layer, shape, count, trainable] in rows {
             let line = format!(
@@ -278,7 +278,7 @@ impl<T: Scalar> Network<T> {
         rows: &mut Vec<[String; 4]>,
     ) {
         for (number, layer) in container.children().iter().enumerate() {
-            let own = &self.parameters[*next..*next + layer.parameter_count()];
+            let own = self.parameters.get(*next..*next + layer.parameter_count()).unwrap_or_default();
             let count: usize = own.iter().map(|parameter| parameter.value.shape().len()).sum();
             let learned = own.iter().filter(|parameter| parameter.learned).count();
             let trainable = match own.iter().filter(|parameter| parameter.trainable).count() {

@@ -245,7 +245,7 @@ impl<T: Scalar> OptimizerState<T> {
         parameters: &mut [Parameter<T>],
         gradients: &[Tensor<T>],
     ) -> Result<()> {
-        self.step += 1;
+        self.step = self.step.saturating_add(1);
         for ((parameter, gradient), slots) in parameters.iter_mut().zip(gradients).zip(&mut self.slots) {
             if !parameter.trainable {
                 continue;

@@ -59,7 +59,8 @@ impl Load {
     /// The row that a shard starts with.
     fn cut(self, shard: usize, shards: usize, rows: usize) -> usize {
         let together = self.together.max(1);
-        (shard * rows.div_ceil(together) / shards * together).min(rows)
+        let units = shard as u128 * rows.div_ceil(together) as u128 / shards.max(1) as u128;
+        (units as usize).saturating_mul(together).min(rows)
     }
 
     /// How many shards a batch of so many rows is cut into.
@@ -75,7 +76,7 @@ impl Load {
         let most = by_rows(work, WORTHWHILE.max(reuse)).min(rows.div_ceil(self.together.max(1)));
         let wanted = by_rows(self.outputs, CACHED).max(SHARE);
         let multiple = if wanted > LANES { LANES } else { SHARE };
-        let shards = wanted.next_multiple_of(multiple).min(most).max(1);
+        let shards = wanted.checked_next_multiple_of(multiple).unwrap_or(wanted).min(most).max(1);
         if shards > SHARE { shards / SHARE * SHARE } else { shards }
     }
 }
@@ -128,7 +129,7 @@ impl<T: Scalar, S: Default + Send, const N: usize> Shards<T, S, N> {
             self.lanes.resize_with(lanes, || Lane { gradients: Vec::new(), outcome: Ok([0.0; N]) });
         }
         let (like, states) = (&*gradients, &self.states);
-        let lanes = &mut self.lanes[..lanes];
+        let lanes = self.lanes.get_mut(..lanes).unwrap_or_default();
         let count = lanes.len();
         for_each_shard(lanes, |index, Lane { gradients, outcome }| {
             let own = index * shards / count..(index + 1) * shards / count;
@@ -141,9 +142,12 @@ impl<T: Scalar, S: Default + Send, const N: usize> Shards<T, S, N> {
             });
         });
         for (place, gradient) in gradients.iter_mut().enumerate() {
-            gradient.copy_from(lanes[0].gradients[place].view());
-            for lane in &lanes[1..] {
-                zip_in_place(gradient, lane.gradients[place].view(), |sum, x| sum + x)?;
+            let mut of_lanes = lanes.iter().filter_map(|lane| lane.gradients.get(place));
+            if let Some(first) = of_lanes.next() {
+                gradient.copy_from(first.view());
+            }
+            for other in of_lanes {
+                zip_in_place(gradient, other.view(), |sum, x| sum + x)?;
             }
         }
         lanes.iter().try_fold([0.0; N], |sum, lane| Ok(plus(sum, lane.outcome.clone()?)))
@@ -151,6 +155,7 @@ impl<T: Scalar, S: Default + Send, const N: usize> Shards<T, S, N> {
 }
 
 /// Lends the state of this thread.
+#[expect(clippy::indexing_slicing, reason = "there is a state for each thread")]
 fn with_state<S, R>(states: &[Mutex<S>], work: impl FnOnce(&mut S) -> R) -> R {
     let state = &states[thread_index() % states.len()];
     work(&mut state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -165,11 +170,12 @@ fn zeros_like<'a, T: Scalar>(like: &[Tensor<T>], buffers: &'a mut Vec<Tensor<T>>
         buffer.resize(like.shape());
         buffer.fill(T::zero());
     }
-    &mut buffers[..like.len()]
+    buffers.get_mut(..like.len()).unwrap_or_default()
 }
 
-fn plus<const N: usize>(a: [f64; N], b: [f64; N]) -> [f64; N] {
-    std::array::from_fn(|i| a[i] + b[i])
+fn plus<const N: usize>(mut sums: [f64; N], numbers: [f64; N]) -> [f64; N] {
+    sums.iter_mut().zip(numbers).for_each(|(sum, x)| *sum += x);
+    sums
 }
 
 #[cfg(test)]

@@ -55,6 +55,12 @@ impl Shape {
         self.rank
     }
 
+    /// The size of the first axis, 0 for a shape without axes: how many rows a batch has.
+    #[must_use]
+    pub fn first_dim(&self) -> usize {
+        self.first().copied().unwrap_or(0)
+    }
+
     /// The size of the last axis, 1 for a shape without axes.
     #[must_use]
     pub fn last_dim(&self) -> usize {

@@ -143,7 +143,7 @@ impl<'a, T> View<'a, T> {
     /// [`Error::Shape`] where the range leaves the tensor.
     #[expect(clippy::indexing_slicing, reason = "rows within the shape are within the data")]
     pub fn rows(self, range: Range<usize>) -> Result<Self> {
-        let rows = self.shape.first().copied().unwrap_or(0);
+        let rows = self.shape.first_dim();
         if range.start > range.end || range.end > rows {
             let expected = format!("rows {}..{}", range.start, range.end);
             return Err(Error::Shape { operation: "rows", expected, found: self.shape });

@@ -147,7 +147,7 @@ proptest! {
             prop_assert_eq!(Tensor::from_vec(shape, vec![0.0_f64; length]).is_ok(), view.is_ok());
             if let Ok(view) = view {
                 let rows = view.rows(start..end);
-                prop_assert_eq!(rows.is_ok(), start <= end && end <= shape.first().copied().unwrap_or(0));
+                prop_assert_eq!(rows.is_ok(), start <= end && end <= shape.first_dim());
                 let _ = view.reshape(self::shape(&other)).map(|view| view.to_tensor());
             }
         }

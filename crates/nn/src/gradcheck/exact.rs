@@ -1,5 +1,7 @@
 //! Gradients and tangents against the exact derivatives that passes of dual numbers give.
 
+#![expect(clippy::indexing_slicing, reason = "as in `gradcheck`")]
+
 use rand::{Rng, RngExt};
 use tensor_ops::{DualNumber, Tensor, View};
 
@@ -119,7 +121,9 @@ fn compare(
             continue;
         }
         let derivative = &derivatives[place];
-        let check = |reference| check_tensor(reference, name, found, |index, _| Ok(derivative.data()[index]));
+        let check = |reference| {
+            check_tensor(reference, name, found, derivative.shape(), |index, _| Ok(derivative.data()[index]))
+        };
         let of_tensor = check(EXACT).or_else(|_| {
             let moved = exact(MOVE)?;
             let changes =

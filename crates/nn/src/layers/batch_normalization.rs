@@ -25,7 +25,7 @@ use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use super::normalization::{MEANS, Normalization, Settings, VARIANCES, small};
 use super::product::yes;
-use super::unexpected;
+use super::{check_gradient, check_gradients, check_tangent, output_of, parameter, unexpected};
 use crate::error::check_setting;
 use crate::layer::{WHOLE_BATCH, learns};
 use crate::{Dual, Initializer, Layer, Mode, Parameter, ParameterSpec, Result, Wanted, Workspace};
@@ -113,7 +113,7 @@ impl<T: Scalar> Layer<T> for BatchNormalization {
         }
         let momentum = T::from_f64(self.momentum);
         let first = self.settings().parameter_count();
-        for (moving, batch) in parameters[first..].iter_mut().zip(&gradients[first..]) {
+        for (moving, batch) in parameters.iter_mut().zip(gradients).skip(first) {
             for (moving, &batch) in moving.value.data_mut().iter_mut().zip(batch.data()) {
                 *moving = *moving * momentum + batch * (T::one() - momentum);
             }
@@ -127,11 +127,12 @@ impl<T: Scalar> Layer<T> for BatchNormalization {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        output_of::<T>(self, input.shape())?;
         let over = self.over(input.shape(), workspace.mode);
         if over.given {
-            let first = self.settings().parameter_count();
-            for (place, moving) in [MEANS, VARIANCES].into_iter().zip(&parameters[first..]) {
-                workspace.scratch(VARIANCES + 1)[place].copy_from(moving.value.view());
+            let (first, features) = (self.settings().parameter_count(), over.groups);
+            for (place, kept) in workspace.scratch(VARIANCES + 1).iter_mut().skip(MEANS).enumerate() {
+                kept.copy_from(parameter("batch_normalization", parameters, first + place, features)?.view());
             }
         } else if over.places < 2 {
             let expected = "a batch with at least 2 numbers of each feature to learn from";
@@ -149,14 +150,15 @@ impl<T: Scalar> Layer<T> for BatchNormalization {
         gradients: &mut [Tensor<T>],
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradient(self, input, grad_output)?;
         let over = self.over(input.shape(), workspace.mode);
         over.backward(parameters, grad_output, wanted, gradients, workspace)?;
         if wanted.parameters {
             // What was normalised by, for `advance`.
             let first = self.settings().parameter_count();
-            for (place, sums) in [MEANS, VARIANCES].into_iter().zip(&mut gradients[first..]) {
-                let seen = workspace.scratch[place].data();
-                sums.data_mut().iter_mut().zip(seen).for_each(|(sum, &seen)| *sum += seen);
+            let seen = workspace.scratch.iter().skip(MEANS);
+            for (sums, seen) in gradients.iter_mut().skip(first).zip(seen).take(2) {
+                sums.data_mut().iter_mut().zip(seen.data()).for_each(|(sum, &seen)| *sum += seen);
             }
         }
         Ok(())
@@ -169,6 +171,8 @@ impl<T: Scalar> Layer<T> for BatchNormalization {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
+        check_tangent("batch_normalization", input)?;
+        output_of::<T>(self, input.value.shape())?;
         let over = self.over(input.value.shape(), workspace.mode);
         over.forward_tangent(parameters, input.tangent, workspace, tangents)
     }
@@ -183,6 +187,7 @@ impl<T: Scalar> Layer<T> for BatchNormalization {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradients(self, input, grad_output)?;
         let over = self.over(input.value.shape(), workspace.mode);
         over.backward_tangent(parameters, grad_output, wanted, gradients, workspace, tangents)
     }

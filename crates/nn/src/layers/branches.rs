@@ -23,8 +23,8 @@ use std::ops::Range;
 
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
-use super::sequential::{advance_children, least_common_multiple};
-use super::{Sequential, unexpected};
+use super::sequential::{advance_children, check_pass, least_common_multiple, own_parameters};
+use super::{Sequential, check_gradient, check_gradients, output_of, unexpected};
 use crate::layer::learns;
 use crate::{Dual, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
@@ -63,38 +63,59 @@ impl<T: Scalar> Branches<T> {
         Self { branches, join }
     }
 
-    /// Puts the outputs of all branches together.
-    fn join(&self, input: View<'_, T>, children: &[Workspace<T>], output: &mut Tensor<T>) -> Result<()> {
-        let outputs =
-            || self.branches.iter().zip(children).map(|(branch, child)| branch.output(input, child));
-        let width = outputs().map(|part| part.shape().last_dim()).sum();
-        let mut first = 0;
-        for part in outputs() {
-            let own = part.shape().last_dim();
+    /// Puts the outputs of all branches together, which gives this shape.
+    #[expect(clippy::indexing_slicing, reason = "`columns_of` gives columns of the output")]
+    fn join(
+        &self,
+        input: View<'_, T>,
+        children: &[Workspace<T>],
+        joined: Shape,
+        output: &mut Tensor<T>,
+    ) -> Result<()> {
+        output.resize(joined);
+        let mut next = 0;
+        for (branch, child) in self.branches.iter().zip(children) {
+            let (first, part) = (next == 0, branch.output(input, child));
+            let columns = self.columns_of(part.shape(), joined, &mut next)?;
             match self.join {
                 Join::Concatenate => {
-                    output.resize(part.shape().with_last(width));
-                    let rows = output.data_mut().chunks_exact_mut(width).zip(part.data().chunks_exact(own));
-                    rows.for_each(|(row, part)| row[first..first + own].copy_from_slice(part));
+                    let rows = output.data_mut().chunks_exact_mut(joined.last_dim().max(1));
+                    for (row, part) in rows.zip(part.data().chunks_exact(columns.len().max(1))) {
+                        row[columns.clone()].copy_from_slice(part);
+                    }
                 }
-                Join::Add if first == 0 => output.copy_from(part),
+                Join::Add if first => output.copy_from(part),
                 Join::Add => zip_in_place(output, part, |sum, x| sum + x)?,
             }
-            first += own;
         }
         Ok(())
     }
 
-    /// What of the gradient of the output belongs to the branch whose output is at `columns` of the joined one.
+    /// What of the gradient of the output belongs to the branch whose output is at these columns of the joined one.
+    #[expect(clippy::indexing_slicing, reason = "`columns_of` gives columns of the gradient")]
     fn part<'a>(&self, grad: View<'a, T>, columns: Range<usize>, buffer: &'a mut Tensor<T>) -> View<'a, T> {
         if self.join == Join::Add {
             return grad;
         }
         let (shape, own) = (grad.shape(), columns.len());
         buffer.resize(shape.with_last(own));
-        let rows = buffer.data_mut().chunks_exact_mut(own).zip(grad.data().chunks_exact(shape.last_dim()));
-        rows.for_each(|(part, row)| part.copy_from_slice(&row[columns.clone()]));
+        let rows = grad.data().chunks_exact(shape.last_dim().max(1));
+        for (part, row) in buffer.data_mut().chunks_exact_mut(own.max(1)).zip(rows) {
+            part.copy_from_slice(&row[columns.clone()]);
+        }
         buffer.view()
+    }
+
+    /// The columns of the joined output that are those of a branch, of which the first is `next`, which moves on.
+    fn columns_of(&self, own: Shape, joined: Shape, next: &mut usize) -> Result<Range<usize>> {
+        let columns = *next..*next + own.last_dim();
+        *next = columns.end;
+        let fits = match self.join {
+            Join::Add => own == joined,
+            Join::Concatenate => own == joined.with_last(columns.len()) && *next <= joined.last_dim(),
+        };
+        let name = Layer::<T>::name(self);
+        if fits { Ok(columns) } else { unexpected(name, format!("what is a part of {joined}"), own) }
     }
 }
 
@@ -161,13 +182,13 @@ impl<T: Scalar> Layer<T> for Branches<T> {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        let mut rest = parameters;
+        let (joined, mut rest) = (output_of::<T>(self, input.shape())?, parameters);
         for (branch, child) in self.branches.iter().zip(workspace.children(self.branches.len())) {
             let own;
-            (own, rest) = rest.split_at(branch.parameter_count());
+            (own, rest) = own_parameters(branch.as_ref(), rest)?;
             branch.forward(own, input, child)?;
         }
-        self.join(input, &workspace.children, &mut workspace.output)
+        self.join(input, &workspace.children, joined, &mut workspace.output)
     }
 
     fn backward(
@@ -179,18 +200,22 @@ impl<T: Scalar> Layer<T> for Branches<T> {
         gradients: &mut [Tensor<T>],
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradient(self, input, grad_output)?;
+        check_pass(self, parameters, &workspace.children)?;
         workspace.scratch(self.branches.len());
         let Workspace { children, scratch, grad_input, .. } = workspace;
         let (mut column, mut parameter) = (0, 0);
         for ((branch, child), buffer) in self.branches.iter().zip(children).zip(scratch) {
             let first = column == 0;
-            let columns = columns_of(branch.as_ref(), input, child, &mut column);
-            let own = parameters_of(branch.as_ref(), &mut parameter);
+            let of_branch = branch.output(input, child).shape();
+            let columns = self.columns_of(of_branch, grad_output.shape(), &mut column)?;
+            let places = parameters_of(branch.as_ref(), &mut parameter);
+            let own = parameters.get(places.clone()).unwrap_or_default();
             let part = self.part(grad_output, columns, buffer);
-            let wanted = wanted_of(wanted, &parameters[own.clone()]);
+            let wanted = wanted_of(wanted, own);
             if wanted.input || wanted.parameters {
-                let gradients = gradients.get_mut(own.clone()).unwrap_or_default();
-                branch.backward(&parameters[own], input, part, wanted, gradients, child)?;
+                let gradients = gradients.get_mut(places).unwrap_or_default();
+                branch.backward(own, input, part, wanted, gradients, child)?;
             }
             if wanted.input {
                 add_to(grad_input, branch.grad_input(part, child), first)?;
@@ -207,14 +232,14 @@ impl<T: Scalar> Layer<T> for Branches<T> {
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
         tangents.children.resize_with(self.branches.len(), Workspace::default);
-        let mut rest = parameters;
+        let (joined, mut rest) = (output_of::<T>(self, input.value.shape())?, parameters);
         let children = workspace.children.iter().zip(&mut tangents.children);
         for (branch, (child, tangents)) in self.branches.iter().zip(children) {
             let own;
-            (own, rest) = rest.split_at(branch.parameter_count());
+            (own, rest) = own_parameters(branch.as_ref(), rest)?;
             branch.forward_tangent(own, input, child, tangents)?;
         }
-        self.join(input.tangent, &tangents.children, &mut tangents.output)
+        self.join(input.tangent, &tangents.children, joined, &mut tangents.output)
     }
 
     fn backward_tangent(
@@ -227,22 +252,28 @@ impl<T: Scalar> Layer<T> for Branches<T> {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradients(self, input, grad_output)?;
+        check_pass(self, parameters, &workspace.children)?;
+        check_pass(self, parameters, &tangents.children)?;
         tangents.scratch(2 * self.branches.len());
         let Workspace { children, scratch, grad_input, .. } = tangents;
         let (mut column, mut parameter) = (0, 0);
-        let branches = self.branches.iter().zip(&workspace.children).zip(children).zip(scratch.chunks_mut(2));
-        for (((branch, child), tangents), buffers) in branches {
-            let (first, (of_values, of_tangents)) = (column == 0, buffers.split_at_mut(1));
-            let columns = columns_of(branch.as_ref(), input.value, child, &mut column);
-            let own = parameters_of(branch.as_ref(), &mut parameter);
+        let buffers = scratch.as_chunks_mut().0;
+        let branches = self.branches.iter().zip(&workspace.children).zip(children).zip(buffers);
+        for (((branch, child), tangents), [of_value, of_tangent]) in branches {
+            let first = column == 0;
+            let of_branch = branch.output(input.value, child).shape();
+            let columns = self.columns_of(of_branch, grad_output.value.shape(), &mut column)?;
+            let places = parameters_of(branch.as_ref(), &mut parameter);
+            let own = parameters.get(places.clone()).unwrap_or_default();
             let part = Dual {
-                value: self.part(grad_output.value, columns.clone(), &mut of_values[0]),
-                tangent: self.part(grad_output.tangent, columns, &mut of_tangents[0]),
+                value: self.part(grad_output.value, columns.clone(), of_value),
+                tangent: self.part(grad_output.tangent, columns, of_tangent),
             };
-            let wanted = wanted_of(wanted, &parameters[own.clone()]);
+            let wanted = wanted_of(wanted, own);
             if wanted.input || wanted.parameters {
-                let gradients = gradients.get_mut(own.clone()).unwrap_or_default();
-                branch.backward_tangent(&parameters[own], input, part, wanted, gradients, child, tangents)?;
+                let gradients = gradients.get_mut(places).unwrap_or_default();
+                branch.backward_tangent(own, input, part, wanted, gradients, child, tangents)?;
             }
             if wanted.input {
                 add_to(grad_input, branch.grad_input(part.tangent, tangents), first)?;
@@ -254,18 +285,6 @@ impl<T: Scalar> Layer<T> for Branches<T> {
     fn children(&self) -> &[Box<dyn Layer<T>>] {
         &self.branches
     }
-}
-
-/// The columns of the joined output that are a branch's, of which the first is `next`, which moves on.
-fn columns_of<T: Scalar>(
-    branch: &dyn Layer<T>,
-    input: View<'_, T>,
-    child: &Workspace<T>,
-    next: &mut usize,
-) -> Range<usize> {
-    let first = *next;
-    *next += branch.output(input, child).shape().last_dim();
-    first..*next
 }
 
 /// The places of a branch's parameters, of which the first is `next`, which moves on.

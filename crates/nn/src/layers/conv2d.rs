@@ -24,7 +24,7 @@ use tensor_ops::{Convolution, Shape};
 use super::Padding;
 use super::product::{Product, kernel_layer, one_pair, yes, zeros};
 use super::unexpected;
-use super::window::{pair, window};
+use super::window::{pair, windows};
 use crate::error::check_setting;
 use crate::{Activation, Initializer, Result};
 
@@ -82,13 +82,9 @@ impl Conv2D {
     }
 
     fn product(&self, input: Shape) -> Result<(Product, Shape)> {
-        let image =
-            check_image("conv2d", self.filters, [self.kernel_size, self.strides, self.dilation_rate], input)?;
-        let axis = |axis: usize| {
-            let (kernel, stride) = (self.kernel_size[axis], self.strides[axis]);
-            window("conv2d", image[axis], kernel, stride, self.dilation_rate[axis], self.padding)
-        };
-        let ((down, above), (right, left)) = (axis(0)?, axis(1)?);
+        let settings = [self.kernel_size, self.strides, self.dilation_rate];
+        let image = check_image("conv2d", self.filters, settings, input)?;
+        let [(down, above), (right, left)] = windows("conv2d", image, settings, self.padding)?;
         let convolution = Convolution {
             image,
             places: [down, right],
@@ -121,7 +117,7 @@ pub(super) fn check_image(
         check_setting(down > 0 && right > 0, layer, setting, "at least 1", format!("{sizes:?}"))?;
     }
     match *input {
-        [height, width, channels] if height * width * channels > 0 => Ok([height, width]),
+        [height, width, _] if !input.contains(&0) => Ok([height, width]),
         _ => unexpected(layer, "rows of [height, width, channels]", input),
     }
 }

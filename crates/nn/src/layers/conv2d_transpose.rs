@@ -85,15 +85,17 @@ impl Conv2DTranspose {
         let name = "conv2d_transpose";
         let settings = [self.kernel_size, self.strides, self.dilation_rate];
         let places = check_image(name, self.filters, settings, input)?;
-        let axis = |axis: usize| {
-            let (stride, dilation) = (self.strides[axis], self.dilation_rate[axis]);
-            let reach = dilation.saturating_mul(self.kernel_size[axis] - 1).saturating_add(1);
+        let axis = |places: usize, kernel: usize, stride: usize, dilation: usize| {
+            let reach = dilation.saturating_mul(kernel - 1).saturating_add(1);
             let more = if self.padding == Padding::Valid { reach.saturating_sub(stride) } else { 0 };
-            let size = places[axis].saturating_mul(stride).saturating_add(more);
-            let (_, cut) = window(name, size, self.kernel_size[axis], stride, dilation, self.padding)?;
+            let size = places.saturating_mul(stride).saturating_add(more);
+            let (_, cut) = window(name, size, kernel, stride, dilation, self.padding)?;
             Ok::<_, Error>((size, cut))
         };
-        let ((height, above), (width, left)) = (axis(0)?, axis(1)?);
+        let [down, right] = places;
+        let (kernel, strides, dilation) = (self.kernel_size, self.strides, self.dilation_rate);
+        let (height, above) = axis(down, kernel[0], strides[0], dilation[0])?;
+        let (width, left) = axis(right, kernel[1], strides[1], dilation[1])?;
         let convolution = Convolution {
             image: [height, width],
             places,

@@ -23,6 +23,7 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View, map_in_place, zip};
 
+use super::{kept, kept_mut};
 use crate::error::check_setting;
 use crate::mode::random_bits;
 use crate::{Dual, Layer, Mode, Parameter, Result, Wanted, Workspace};
@@ -34,9 +35,6 @@ pub struct Dropout {
     /// The share of numbers that are left out, from 0 to below 1.
     pub rate: f64,
 }
-
-/// The scratch: what each number is multiplied by.
-const FACTORS: usize = 0;
 
 /// How many random bits decide about a number: as many as each kind of number holds exactly.
 const BITS: u32 = 24;
@@ -69,7 +67,7 @@ impl<T: Scalar> Layer<T> for Dropout {
     ) -> Result<()> {
         workspace.scratch(1);
         let Workspace { output, scratch, mode, .. } = workspace;
-        let factors = &mut scratch[FACTORS];
+        let [factors] = kept_mut("dropout", scratch)?;
         factors.resize(input.shape());
         match *mode {
             Mode::Inference => factors.fill(T::one()),
@@ -93,7 +91,8 @@ impl<T: Scalar> Layer<T> for Dropout {
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
         let Workspace { grad_input, scratch, .. } = workspace;
-        Ok(zip(grad_output, scratch[FACTORS].view(), grad_input, |g, factor| g * factor)?)
+        let [factors] = kept("dropout", scratch)?;
+        Ok(zip(grad_output, factors.view(), grad_input, |g, factor| g * factor)?)
     }
 
     fn forward_tangent(
@@ -103,8 +102,8 @@ impl<T: Scalar> Layer<T> for Dropout {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
-        let factors = workspace.scratch[FACTORS].view();
-        Ok(zip(input.tangent, factors, &mut tangents.output, |x, factor| x * factor)?)
+        let [factors] = kept("dropout", &workspace.scratch)?;
+        Ok(zip(input.tangent, factors.view(), &mut tangents.output, |x, factor| x * factor)?)
     }
 
     fn backward_tangent(
@@ -117,7 +116,7 @@ impl<T: Scalar> Layer<T> for Dropout {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
-        let factors = workspace.scratch[FACTORS].view();
-        Ok(zip(grad_output.tangent, factors, &mut tangents.grad_input, |g, factor| g * factor)?)
+        let [factors] = kept("dropout", &workspace.scratch)?;
+        Ok(zip(grad_output.tangent, factors.view(), &mut tangents.grad_input, |g, factor| g * factor)?)
     }
 }

@@ -21,6 +21,7 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::{MAX_RANK, Scalar, Shape, Tensor, View};
 
+use super::{check_gradient, check_gradients, gradient, output_of, parameter, vector, vector_mut};
 use crate::error::check_setting;
 use crate::{Dual, Error, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
@@ -55,8 +56,8 @@ impl Embedding {
     /// The shape of a vector for each number.
     fn vectors_of(&self, numbers: Shape) -> Result<Shape> {
         let mut sizes = [self.output_dim; MAX_RANK + 1];
-        sizes[..numbers.rank()].copy_from_slice(&numbers);
-        Ok(Shape::new(&sizes[..=numbers.rank()])?)
+        sizes.iter_mut().zip(&*numbers).for_each(|(size, &number)| *size = number);
+        Ok(Shape::new(sizes.get(..=numbers.rank()).unwrap_or(&sizes))?)
     }
 
     /// The vector's number.
@@ -74,11 +75,12 @@ impl Embedding {
         &self,
         input: View<'_, T>,
         vectors: View<'_, T>,
-        gradient: &mut Tensor<T>,
+        gradients: &mut [Tensor<T>],
     ) -> Result<()> {
         let width = self.output_dim;
+        let gradient = gradient("embedding", gradients, 0, self.input_dim.saturating_mul(width))?;
         for (&x, vector) in input.data().iter().zip(vectors.data().chunks_exact(width)) {
-            let sums = &mut gradient.data_mut()[self.index(x)? * width..][..width];
+            let sums = vector_mut(gradient, self.index(x)?, width);
             sums.iter_mut().zip(vector).for_each(|(sum, &g)| *sum += g);
         }
         Ok(())
@@ -113,9 +115,10 @@ impl<T: Scalar> Layer<T> for Embedding {
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
         let width = self.output_dim;
-        workspace.output.resize(self.vectors_of(input.shape())?);
-        for (&x, vector) in input.data().iter().zip(workspace.output.data_mut().chunks_exact_mut(width)) {
-            vector.copy_from_slice(&parameters[0].value.data()[self.index(x)? * width..][..width]);
+        workspace.output.resize(output_of::<T>(self, input.shape())?);
+        let embeddings = parameter("embedding", parameters, 0, self.input_dim.saturating_mul(width))?;
+        for (&x, own) in input.data().iter().zip(workspace.output.data_mut().chunks_exact_mut(width)) {
+            own.copy_from_slice(vector(embeddings, self.index(x)?, width));
         }
         Ok(())
     }
@@ -129,19 +132,20 @@ impl<T: Scalar> Layer<T> for Embedding {
         gradients: &mut [Tensor<T>],
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradient(self, input, grad_output)?;
         workspace.grad_input.resize(input.shape());
         workspace.grad_input.fill(T::zero());
-        if wanted.parameters { self.add(input, grad_output, &mut gradients[0]) } else { Ok(()) }
+        if wanted.parameters { self.add(input, grad_output, gradients) } else { Ok(()) }
     }
 
     fn forward_tangent(
         &self,
         _parameters: &[Parameter<T>],
-        _input: Dual<'_, T>,
-        workspace: &Workspace<T>,
+        input: Dual<'_, T>,
+        _workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
-        tangents.output.resize(workspace.output.shape());
+        tangents.output.resize(output_of::<T>(self, input.value.shape())?);
         tangents.output.fill(T::zero());
         Ok(())
     }
@@ -156,8 +160,9 @@ impl<T: Scalar> Layer<T> for Embedding {
         _workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradients(self, input, grad_output)?;
         tangents.grad_input.resize(input.value.shape());
         tangents.grad_input.fill(T::zero());
-        if wanted.parameters { self.add(input.value, grad_output.tangent, &mut gradients[0]) } else { Ok(()) }
+        if wanted.parameters { self.add(input.value, grad_output.tangent, gradients) } else { Ok(()) }
     }
 }

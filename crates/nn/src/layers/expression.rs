@@ -329,6 +329,7 @@ impl fmt::Display for Expression {
 impl Expression {
     /// The text of a node where operators that bind looser than `binding` (1 for a sum, 2 for a product, 3 for
     /// a negation, 4 for a power) need parentheses.
+    #[expect(clippy::indexing_slicing, reason = "nodes refer to earlier ones")]
     fn text(&self, node: usize, binding: u8) -> String {
         let (own, text) = match &self.nodes[node] {
             Node::Input => (5, "x".to_owned()),

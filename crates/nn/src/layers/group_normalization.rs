@@ -70,7 +70,7 @@ impl GroupNormalization {
 
     fn over(&self, input: Shape) -> Normalization {
         let (places, channels) = input.without_first().as_matrix();
-        let (blocks, groups) = (input.first().copied().unwrap_or(0), self.groups);
+        let (blocks, groups) = (input.first_dim(), self.groups);
         let width = channels / groups.max(1);
         Normalization { blocks, places, groups, width, settings: self.settings(), given: false }
     }

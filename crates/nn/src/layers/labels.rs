@@ -23,11 +23,19 @@
 //! # Ok::<(), nn::Error>(())
 //! ```
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "each pass checks that there is a label below `classes` for each row, and parameters and gradients for all classes"
+)]
+
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use super::embedding::uniform;
-use super::unexpected;
+use super::{
+    check_gradient, check_gradients, check_tangent, gradient, output_of, parameter, unexpected, vector,
+    vector_mut,
+};
 use crate::error::check_setting;
 use crate::{Dual, Error, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
@@ -95,17 +103,20 @@ impl LabelEmbedding {
         wanted: Wanted,
         gradients: &mut [Tensor<T>],
         grad_input: &mut Tensor<T>,
-    ) {
+    ) -> Result<()> {
         let shape = grad_output.shape();
         grad_input.resize(shape.with_last(shape.last_dim() - self.units));
-        let gradients = if wanted.parameters { gradients } else { &mut [] };
+        let size = self.classes.saturating_mul(self.units);
+        let gradient = wanted.parameters.then(|| gradient("label_embedding", gradients, 0, size));
+        let mut gradient = gradient.transpose()?;
         self.for_each_place(shape, labels, |label, from, to| {
             let (own, of_label) = grad_output.data()[to].split_at(from.len());
             grad_input.data_mut()[from].copy_from_slice(own);
-            if let Some(gradient) = gradients.first_mut() {
+            if let Some(gradient) = &mut gradient {
                 add_times(vector_mut(gradient, label, self.units), of_label, T::one());
             }
         });
+        Ok(())
     }
 }
 
@@ -125,7 +136,7 @@ fn labels_of<'a, T: Scalar>(
     input: Shape,
     classes: usize,
 ) -> Result<&'a [usize]> {
-    let (labels, rows) = (&workspace.labels, input.first().copied().unwrap_or(0));
+    let (labels, rows) = (&workspace.labels, input.first_dim());
     let refuse = |expected, found: String| Err(Error::Index { place, expected, found });
     if labels.len() != rows {
         let found = if labels.is_empty() { "none".to_owned() } else { labels.len().to_string() };
@@ -135,15 +146,6 @@ fn labels_of<'a, T: Scalar>(
         Some(label) => refuse(format!("labels from 0 to below {classes}"), label.to_string()),
         None => Ok(labels),
     }
-}
-
-/// The vector of a class.
-fn vector<T: Scalar>(embeddings: &Tensor<T>, label: usize, width: usize) -> &[T] {
-    &embeddings.data()[label * width..][..width]
-}
-
-fn vector_mut<T: Scalar>(embeddings: &mut Tensor<T>, label: usize, width: usize) -> &mut [T] {
-    &mut embeddings.data_mut()[label * width..][..width]
 }
 
 /// `sums += factor values`.
@@ -181,14 +183,16 @@ impl<T: Scalar> Layer<T> for LabelEmbedding {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        let shape = input.shape().with_last(input.shape().last_dim() + self.units);
-        workspace.output.resize(shape);
+        let shape = output_of::<T>(self, input.shape())?;
         labels_of("label_embedding", workspace, shape, self.classes)?;
+        let embeddings =
+            parameter("label_embedding", parameters, 0, self.classes.saturating_mul(self.units))?;
+        workspace.output.resize(shape);
         let Workspace { output, labels, .. } = workspace;
         self.for_each_place(shape, labels, |label, from, to| {
             let (own, of_label) = output.data_mut()[to].split_at_mut(from.len());
             own.copy_from_slice(&input.data()[from]);
-            of_label.copy_from_slice(vector(&parameters[0].value, label, self.units));
+            of_label.copy_from_slice(vector(embeddings, label, self.units));
         });
         Ok(())
     }
@@ -196,15 +200,16 @@ impl<T: Scalar> Layer<T> for LabelEmbedding {
     fn backward(
         &self,
         _parameters: &[Parameter<T>],
-        _input: View<'_, T>,
+        input: View<'_, T>,
         grad_output: View<'_, T>,
         wanted: Wanted,
         gradients: &mut [Tensor<T>],
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradient(self, input, grad_output)?;
+        labels_of("label_embedding", workspace, input.shape(), self.classes)?;
         let Workspace { grad_input, labels, .. } = workspace;
-        self.share_out(grad_output, labels, wanted, gradients, grad_input);
-        Ok(())
+        self.share_out(grad_output, labels, wanted, gradients, grad_input)
     }
 
     fn forward_tangent(
@@ -214,7 +219,9 @@ impl<T: Scalar> Layer<T> for LabelEmbedding {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
-        let (shape, output) = (workspace.output.shape(), &mut tangents.output);
+        check_tangent("label_embedding", input)?;
+        let (shape, output) = (output_of::<T>(self, input.value.shape())?, &mut tangents.output);
+        labels_of("label_embedding", workspace, shape, self.classes)?;
         output.resize(shape);
         self.for_each_place(shape, &workspace.labels, |_, from, to| {
             let (own, of_label) = output.data_mut()[to].split_at_mut(from.len());
@@ -227,16 +234,16 @@ impl<T: Scalar> Layer<T> for LabelEmbedding {
     fn backward_tangent(
         &self,
         _parameters: &[Parameter<T>],
-        _input: Dual<'_, T>,
+        input: Dual<'_, T>,
         grad_output: Dual<'_, T>,
         wanted: Wanted,
         gradients: &mut [Tensor<T>],
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
-        let (labels, result) = (&workspace.labels, &mut tangents.grad_input);
-        self.share_out(grad_output.tangent, labels, wanted, gradients, result);
-        Ok(())
+        check_gradients(self, input, grad_output)?;
+        let labels = labels_of("label_embedding", workspace, input.value.shape(), self.classes)?;
+        self.share_out(grad_output.tangent, labels, wanted, gradients, &mut tangents.grad_input)
     }
 }
 
@@ -244,6 +251,28 @@ impl<T: Scalar> Layer<T> for LabelEmbedding {
 const KERNEL: usize = 0;
 const BIAS: usize = 1;
 const EMBEDDINGS: usize = 2;
+
+impl Projection {
+    /// Refuses labels, parameters and gradients that do not belong to this input.
+    fn check<T: Scalar>(
+        &self,
+        parameters: &[Parameter<T>],
+        input: Shape,
+        mut gradients: Option<&mut [Tensor<T>]>,
+        workspace: &Workspace<T>,
+    ) -> Result<()> {
+        output_of::<T>(self, input)?;
+        labels_of("projection", workspace, input, self.classes)?;
+        let features = input.last_dim();
+        for (place, len) in [features, 1, self.classes.saturating_mul(features)].into_iter().enumerate() {
+            parameter("projection", parameters, place, len)?;
+            if let Some(gradients) = &mut gradients {
+                gradient("projection", gradients, place, len)?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Calls `f(row, its label, its features, the numbers that they are multiplied by)` for each row; the latter are the kernel
 /// and the class' vector together, one after the other.
@@ -309,7 +338,7 @@ impl<T: Scalar> Layer<T> for Projection {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        labels_of("projection", workspace, input.shape(), self.classes)?;
+        self.check(parameters, input.shape(), None, workspace)?;
         let Workspace { output, labels, .. } = workspace;
         output.resize([labels.len(), 1]);
         let bias = parameters[BIAS].value.data()[0];
@@ -328,6 +357,8 @@ impl<T: Scalar> Layer<T> for Projection {
         gradients: &mut [Tensor<T>],
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradient(self, input, grad_output)?;
+        self.check(parameters, input.shape(), wanted.parameters.then_some(&mut *gradients), workspace)?;
         let Workspace { grad_input, labels, .. } = workspace;
         grad_input.resize(input.shape());
         for_each_row(parameters, labels, input, |row, label, x, weights| {
@@ -350,7 +381,9 @@ impl<T: Scalar> Layer<T> for Projection {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
-        tangents.output.resize(workspace.output.shape());
+        check_tangent("projection", input)?;
+        self.check(parameters, input.value.shape(), None, workspace)?;
+        tangents.output.resize(output_of::<T>(self, input.value.shape())?);
         for_each_row(parameters, &workspace.labels, input.tangent, |row, _, x, weights| {
             tangents.output.data_mut()[row] = product(x, weights);
         });
@@ -367,6 +400,8 @@ impl<T: Scalar> Layer<T> for Projection {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
+        check_gradients(self, input, grad_output)?;
+        self.check(parameters, input.value.shape(), wanted.parameters.then_some(&mut *gradients), workspace)?;
         let grad_input = &mut tangents.grad_input;
         grad_input.resize(input.value.shape());
         for_each_row(parameters, &workspace.labels, input.value, |row, label, x, weights| {

@@ -12,6 +12,11 @@
 //! # Ok::<(), nn::Error>(())
 //! ```
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "nodes refer to earlier ones, and each pass checks that its buffers have the shapes that follow from the nodes"
+)]
+
 use serde::{Deserialize, Serialize};
 use tensor_ops::{
     MAX_RANK, Scalar, Shape, Tensor, View, exp, map, sigmoid, softplus, sum_axis, tanh, zip_in_place,
@@ -19,7 +24,7 @@ use tensor_ops::{
 
 use super::expression::{Binary, Expression, Node, Reduction, Unary};
 use super::lambda_tangents::{evaluate_tangent, propagate_tangent};
-use super::unexpected;
+use super::{check_shape, check_tangent, missing_pass, unexpected};
 use crate::{Dual, Layer, Parameter, Result, Wanted, Workspace};
 
 /// Computes an [`Expression`] of each row. Has no parameters.
@@ -49,6 +54,16 @@ impl Lambda {
             shapes.push(node_shape(node, input, |place| shapes[place])?);
         }
         Ok(shapes)
+    }
+
+    /// Refuses values that are not those of a forward pass of this input, and, with them, all places that follow from it.
+    fn check<T: Scalar>(&self, input: Shape, scratch: &[Tensor<T>]) -> Result<()> {
+        let nodes = &self.expression.nodes;
+        let fits = |(node, value): (&Node, &Tensor<T>)| {
+            node_shape(node, input, |place| scratch[place].shape()).is_ok_and(|shape| shape == value.shape())
+        };
+        let all = input.rank() > 0 && scratch.len() >= 2 * nodes.len() && nodes.iter().zip(scratch).all(fits);
+        if all { Ok(()) } else { missing_pass("lambda") }
     }
 }
 
@@ -119,6 +134,9 @@ impl<T: Scalar> Layer<T> for Lambda {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        if input.shape().rank() == 0 {
+            return unexpected("lambda", "a batch of rows", input.shape());
+        }
         let nodes = &self.expression.nodes;
         workspace.input_shape = input.shape();
         workspace.scratch(2 * nodes.len());
@@ -133,7 +151,7 @@ impl<T: Scalar> Layer<T> for Lambda {
     fn backward(
         &self,
         _parameters: &[Parameter<T>],
-        _input: View<'_, T>,
+        input: View<'_, T>,
         grad_output: View<'_, T>,
         wanted: Wanted,
         _gradients: &mut [Tensor<T>],
@@ -143,9 +161,11 @@ impl<T: Scalar> Layer<T> for Lambda {
             return Ok(());
         }
         let nodes = &self.expression.nodes;
-        let Workspace { scratch, grad_input, input_shape, .. } = workspace;
+        let Workspace { scratch, grad_input, .. } = workspace;
+        self.check(input.shape(), scratch)?;
         let (values, gradients) = scratch.split_at_mut(nodes.len());
-        start_backward(grad_output, values, gradients, *input_shape, grad_input);
+        check_shape("lambda", "a gradient", values[nodes.len() - 1].shape(), grad_output.shape())?;
+        start_backward(grad_output, values, gradients, input.shape(), grad_input);
         for (place, node) in nodes.iter().enumerate().rev() {
             let (operands, rest) = gradients.split_at_mut(place);
             let gradient = rest[0].view();
@@ -166,6 +186,8 @@ impl<T: Scalar> Layer<T> for Lambda {
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
         let nodes = &self.expression.nodes;
+        self.check(input.value.shape(), &workspace.scratch)?;
+        check_tangent("lambda", input)?;
         let values = &workspace.scratch[..nodes.len()];
         tangents.input_shape = input.value.shape();
         tangents.scratch(2 * nodes.len());
@@ -180,7 +202,7 @@ impl<T: Scalar> Layer<T> for Lambda {
     fn backward_tangent(
         &self,
         _parameters: &[Parameter<T>],
-        _input: Dual<'_, T>,
+        input: Dual<'_, T>,
         grad_output: Dual<'_, T>,
         wanted: Wanted,
         _gradients: &mut [Tensor<T>],
@@ -191,10 +213,18 @@ impl<T: Scalar> Layer<T> for Lambda {
             return Ok(());
         }
         let nodes = &self.expression.nodes;
+        self.check(input.value.shape(), &workspace.scratch)?;
+        self.check(input.value.shape(), &tangents.scratch)?;
         let (values, value_gradients) = workspace.scratch.split_at(nodes.len());
-        let Workspace { scratch, grad_input, input_shape, .. } = tangents;
+        let same = |(value, gradient): (&Tensor<T>, &Tensor<T>)| value.shape() == gradient.shape();
+        if !values.iter().zip(value_gradients).all(same) {
+            return missing_pass("lambda");
+        }
+        check_shape("lambda", "a gradient", values[nodes.len() - 1].shape(), grad_output.value.shape())?;
+        check_tangent("lambda", grad_output)?;
+        let Workspace { scratch, grad_input, .. } = tangents;
         let (moved, gradients) = scratch.split_at_mut(nodes.len());
-        start_backward(grad_output.tangent, values, gradients, *input_shape, grad_input);
+        start_backward(grad_output.tangent, values, gradients, input.value.shape(), grad_input);
         for (place, node) in nodes.iter().enumerate().rev() {
             let (operands, rest) = gradients.split_at_mut(place);
             let gradient = Dual { value: value_gradients[place].view(), tangent: rest[0].view() };

@@ -1,5 +1,7 @@
 //! How the values and gradients of a Lambda's nodes change as its input moves along a direction.
 
+#![expect(clippy::indexing_slicing, reason = "as in `lambda`, which checks the shapes of all buffers")]
+
 use tensor_ops::{Scalar, Tensor, View, sigmoid};
 
 use super::expression::{Binary, Node, Unary};

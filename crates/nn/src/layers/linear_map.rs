@@ -19,8 +19,7 @@ macro_rules! linear_map {
                 input: View<'_, T>,
                 workspace: &mut crate::Workspace<T>,
             ) -> Result<()> {
-                let row = self.row_shape(input.shape().without_first())?;
-                workspace.output.resize(row.with_first(input.shape()[0])?);
+                workspace.output.resize($crate::layers::output_of::<T>(self, input.shape())?);
                 self.apply(input, &mut workspace.output)
             }
 
@@ -36,6 +35,7 @@ macro_rules! linear_map {
                 if !wanted.input {
                     return Ok(());
                 }
+                $crate::layers::check_gradient(self, input, grad_output)?;
                 workspace.grad_input.resize(input.shape());
                 self.transpose(grad_output, &mut workspace.grad_input)
             }
@@ -44,10 +44,11 @@ macro_rules! linear_map {
                 &self,
                 _parameters: &[crate::Parameter<T>],
                 input: crate::Dual<'_, T>,
-                workspace: &crate::Workspace<T>,
+                _workspace: &crate::Workspace<T>,
                 tangents: &mut crate::Workspace<T>,
             ) -> Result<()> {
-                tangents.output.resize(workspace.output.shape());
+                $crate::layers::check_tangent($name, input)?;
+                tangents.output.resize($crate::layers::output_of::<T>(self, input.value.shape())?);
                 self.apply(input.tangent, &mut tangents.output)
             }
 
@@ -64,6 +65,7 @@ macro_rules! linear_map {
                 if !wanted.input {
                     return Ok(());
                 }
+                $crate::layers::check_gradients(self, input, grad_output)?;
                 tangents.grad_input.resize(input.value.shape());
                 self.transpose(grad_output.tangent, &mut tangents.grad_input)
             }

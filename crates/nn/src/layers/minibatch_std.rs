@@ -20,10 +20,17 @@
 //! # Ok::<(), nn::Error>(())
 //! ```
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "places are counted by the shape of the input, and each pass checks that its buffers have those that follow"
+)]
+
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use super::unexpected;
+use super::{
+    check_gradient, check_gradients, check_tangent, kept, kept_mut, missing_pass, output_of, unexpected,
+};
 use crate::error::check_setting;
 use crate::{Dual, Layer, Parameter, Result, Wanted, Workspace};
 
@@ -47,12 +54,15 @@ fn four() -> usize {
     4
 }
 
-/// What is remembered of each group, feature by feature: the means, the standard deviations, and, of tangents, both
-/// again.
-const MEANS: usize = 0;
-const STDS: usize = 1;
-
 impl MinibatchStd {
+    /// The means and standard deviations, or their tangents, that a pass of this input has left.
+    fn of_pass<'a, T: Scalar>(&self, input: Shape, scratch: &'a [Tensor<T>]) -> Result<&'a [Tensor<T>; 2]> {
+        let (batch, _, width) = sizes(input);
+        let all: &[Tensor<T>; 2] = kept("minibatch_std", scratch)?;
+        let shape = Shape::from([batch.div_ceil(self.group.max(1)), width]);
+        if all.iter().all(|tensor| tensor.shape() == shape) { Ok(all) } else { missing_pass("minibatch_std") }
+    }
+
     /// Calls `f(group, first row, rows)` for each group of a batch.
     fn for_each_group(&self, batch: usize, mut f: impl FnMut(usize, usize, usize)) {
         for (group, first) in (0..batch).step_by(self.group.max(1)).enumerate() {
@@ -64,7 +74,7 @@ impl MinibatchStd {
 /// The sizes of an input: rows, places in a row that get the feature, numbers in a row.
 fn sizes(input: Shape) -> (usize, usize, usize) {
     let row = input.without_first();
-    (input.first().copied().unwrap_or(0), row.len() / row.last_dim().max(1), row.len())
+    (input.first_dim(), row.len() / row.last_dim().max(1), row.len())
 }
 
 impl<T: Scalar> Layer<T> for MinibatchStd {
@@ -77,7 +87,7 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
         if input.rank() == 0 || input.last_dim() == 0 {
             return unexpected("minibatch_std", "rows with at least 1 feature", input);
         }
-        Ok(input.with_last(input.last_dim() + 1))
+        Ok(input.with_last(input.last_dim().saturating_add(1)))
     }
 
     fn rows_together(&self) -> usize {
@@ -90,13 +100,15 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        let shape = output_of::<T>(self, input.shape())?;
         let (batch, _, width) = sizes(input.shape());
         workspace.input_shape = input.shape();
         workspace.scratch(2);
         let Workspace { output, scratch, .. } = workspace;
-        output.resize(input.shape().with_last(input.shape().last_dim() + 1));
-        let groups = batch.div_ceil(self.group.max(1));
-        scratch.iter_mut().for_each(|tensor| tensor.resize([groups, width]));
+        output.resize(shape);
+        let [means, stds] = kept_mut("minibatch_std", scratch)?;
+        means.resize([batch.div_ceil(self.group), width]);
+        stds.resize(means.shape());
         let x = input.data();
         self.for_each_group(batch, |group, first, rows| {
             let scale = T::one() / T::from_f64(rows as f64);
@@ -106,8 +118,8 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
                 let mean = column().sum::<T>() * scale;
                 let variance = column().map(|x| (x - mean) * (x - mean)).sum::<T>() * scale;
                 let std = (variance + T::from_f64(EPSILON)).sqrt();
-                scratch[MEANS].data_mut()[group * width + feature] = mean;
-                scratch[STDS].data_mut()[group * width + feature] = std;
+                means.data_mut()[group * width + feature] = mean;
+                stds.data_mut()[group * width + feature] = std;
                 sum += std;
             }
             append(input, first..first + rows, sum / T::from_f64(width as f64), output);
@@ -127,8 +139,10 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
         if !wanted.input {
             return Ok(());
         }
+        check_gradient(self, input, grad_output)?;
         let (batch, _, width) = sizes(input.shape());
         let Workspace { grad_input, scratch, .. } = workspace;
+        let [means, stds] = self.of_pass(input.shape(), scratch)?;
         strip(grad_output, input.shape(), grad_input);
         self.for_each_group(batch, |group, first, rows| {
             // ds/dx = (x - mean) / (rows width std)
@@ -137,7 +151,7 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
             for row in first..first + rows {
                 for feature in 0..width {
                     let (at, of) = (row * width + feature, group * width + feature);
-                    let (mean, std) = (scratch[MEANS].data()[of], scratch[STDS].data()[of]);
+                    let (mean, std) = (means.data()[of], stds.data()[of]);
                     grad_input.data_mut()[at] += scale * (input.data()[at] - mean) / std;
                 }
             }
@@ -152,25 +166,29 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
+        check_tangent("minibatch_std", input)?;
         let shape = input.value.shape();
         let (batch, _, width) = sizes(shape);
+        let [means, stds] = self.of_pass(shape, &workspace.scratch)?;
         tangents.input_shape = shape;
         tangents.scratch(2);
         let Workspace { output, scratch, .. } = tangents;
-        output.resize(workspace.output.shape());
-        scratch.iter_mut().for_each(|tensor| tensor.resize(workspace.scratch[MEANS].shape()));
+        output.resize(output_of::<T>(self, shape)?);
+        let [means_moved, stds_moved] = kept_mut("minibatch_std", scratch)?;
+        means_moved.resize(means.shape());
+        stds_moved.resize(means.shape());
         let (x, moved) = (input.value.data(), input.tangent.data());
         self.for_each_group(batch, |group, first, rows| {
             let scale = T::one() / T::from_f64(rows as f64);
             let mut sum = T::zero();
             for feature in 0..width {
                 let of = group * width + feature;
-                let (mean, std) = (workspace.scratch[MEANS].data()[of], workspace.scratch[STDS].data()[of]);
+                let (mean, std) = (means.data()[of], stds.data()[of]);
                 let places = || (first..first + rows).map(|row| row * width + feature);
                 let mean_moved = places().map(|at| moved[at]).sum::<T>() * scale;
                 let std_moved = places().map(|at| (x[at] - mean) * moved[at]).sum::<T>() * scale / std;
-                scratch[MEANS].data_mut()[of] = mean_moved;
-                scratch[STDS].data_mut()[of] = std_moved;
+                means_moved.data_mut()[of] = mean_moved;
+                stds_moved.data_mut()[of] = std_moved;
                 sum += std_moved;
             }
             append(input.tangent, first..first + rows, sum / T::from_f64(width as f64), output);
@@ -191,9 +209,12 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
         if !wanted.input {
             return Ok(());
         }
+        check_gradients(self, input, grad_output)?;
         let shape = input.value.shape();
         let (batch, _, width) = sizes(shape);
+        let [means, stds] = self.of_pass(shape, &workspace.scratch)?;
         let Workspace { grad_input, scratch, .. } = tangents;
+        let [means_moved, stds_moved] = self.of_pass(shape, scratch)?;
         strip(grad_output.tangent, shape, grad_input);
         let (x, moved) = (input.value.data(), input.tangent.data());
         self.for_each_group(batch, |group, first, rows| {
@@ -204,9 +225,8 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
             for row in own {
                 for feature in 0..width {
                     let (at, of) = (row * width + feature, group * width + feature);
-                    let (mean, std) =
-                        (workspace.scratch[MEANS].data()[of], workspace.scratch[STDS].data()[of]);
-                    let (mean_moved, std_moved) = (scratch[MEANS].data()[of], scratch[STDS].data()[of]);
+                    let (mean, std) = (means.data()[of], stds.data()[of]);
+                    let (mean_moved, std_moved) = (means_moved.data()[of], stds_moved.data()[of]);
                     let slope = (x[at] - mean) / std;
                     let slope_moved = (moved[at] - mean_moved - slope * std_moved) / std;
                     grad_input.data_mut()[at] += grad_moved * slope + grad * slope_moved;
@@ -220,7 +240,7 @@ impl<T: Scalar> Layer<T> for MinibatchStd {
 /// Copies rows, with `value` after the features of each place.
 fn append<T: Scalar>(input: View<'_, T>, rows: std::ops::Range<usize>, value: T, output: &mut Tensor<T>) {
     let (_, places, width) = sizes(input.shape());
-    let features = width / places.max(1);
+    let features = input.shape().last_dim();
     let own = rows.start * places * (features + 1)..rows.end * places * (features + 1);
     let from = &input.data()[rows.start * width..rows.end * width];
     let to = output.data_mut()[own].chunks_exact_mut(features + 1);
@@ -242,8 +262,8 @@ fn strip<T: Scalar>(grad_output: View<'_, T>, input: Shape, grad_input: &mut Ten
 
 /// The gradient of the feature that a group has got.
 fn grad_of_std<T: Scalar>(grad_output: View<'_, T>, input: Shape, rows: std::ops::Range<usize>) -> T {
-    let (_, places, width) = sizes(input);
-    let features = width / places.max(1);
+    let (_, places, _) = sizes(input);
+    let features = input.last_dim();
     let own = rows.start * places * (features + 1)..rows.end * places * (features + 1);
     grad_output.data()[own].chunks_exact(features + 1).map(|place| place[features]).sum()
 }

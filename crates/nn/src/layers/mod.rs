@@ -49,9 +49,9 @@ pub use spectral_normalization::SpectralNormalization;
 pub use up_sampling2d::{Interpolation, UpSampling2D};
 
 use serde::{Deserialize, Serialize};
-use tensor_ops::Scalar;
+use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use crate::{Layer, Result};
+use crate::{Dual, Layer, Parameter, Result};
 
 /// A layer as data: `{ layer = "dense", units = 50, activation = "relu" }` in TOML, with the names and
 /// arguments of Keras in snake case.
@@ -180,6 +180,100 @@ fn stack<T: Scalar>(layers: &[LayerConfig]) -> Sequential<T> {
 }
 
 /// What layers refuse about their input.
-fn unexpected<R>(layer: &str, expected: impl Into<String>, found: tensor_ops::Shape) -> Result<R> {
+fn unexpected<R>(layer: &str, expected: impl Into<String>, found: Shape) -> Result<R> {
     Err(crate::Error::Shape { place: layer.to_owned(), expected: expected.into(), found })
+}
+
+/// The shape of the output for a batch of inputs.
+fn output_of<T: Scalar>(layer: &dyn Layer<T>, input: Shape) -> Result<Shape> {
+    match Shape::new(&input)?.first() {
+        Some(&batch) => Ok(layer.output_shape(input.without_first())?.with_first(batch)?),
+        None => unexpected(layer.name(), "a batch of rows", input),
+    }
+}
+
+fn check_shape(layer: &str, what: &str, expected: Shape, found: Shape) -> Result<()> {
+    if found == expected { Ok(()) } else { unexpected(layer, format!("{what} {expected}"), found) }
+}
+
+/// Refuses a gradient of another shape than the output for this input has.
+fn check_gradient<T: Scalar>(
+    layer: &dyn Layer<T>,
+    input: View<'_, T>,
+    grad_output: View<'_, T>,
+) -> Result<()> {
+    check_shape(layer.name(), "a gradient", output_of(layer, input.shape())?, grad_output.shape())
+}
+
+/// Refuses a tangent of another shape than its value has.
+fn check_tangent<T: Scalar>(layer: &str, dual: Dual<'_, T>) -> Result<()> {
+    check_shape(layer, "a tangent", dual.value.shape(), dual.tangent.shape())
+}
+
+/// [`check_gradient`] and [`check_tangent`] of both.
+fn check_gradients<T: Scalar>(
+    layer: &dyn Layer<T>,
+    input: Dual<'_, T>,
+    grad_output: Dual<'_, T>,
+) -> Result<()> {
+    check_gradient(layer, input.value, grad_output.value)?;
+    check_tangent(layer.name(), input)?;
+    check_tangent(layer.name(), grad_output)
+}
+
+/// A parameter's value, of so many numbers.
+fn parameter<'a, T: Scalar>(
+    layer: &str,
+    parameters: &'a [Parameter<T>],
+    place: usize,
+    len: usize,
+) -> Result<&'a Tensor<T>> {
+    let found = parameters.get(place).map(|parameter| &parameter.value);
+    match found.filter(|value| value.shape().len() == len) {
+        Some(value) => Ok(value),
+        None => unexpected(layer, format!("a parameter of {len} numbers"), shape_of(found)),
+    }
+}
+
+/// The gradient of a parameter, of so many numbers.
+fn gradient<'a, T: Scalar>(
+    layer: &str,
+    gradients: &'a mut [Tensor<T>],
+    place: usize,
+    len: usize,
+) -> Result<&'a mut Tensor<T>> {
+    match gradients.get_mut(place) {
+        Some(gradient) if gradient.shape().len() == len => Ok(gradient),
+        found => unexpected(layer, format!("a gradient of {len} numbers"), shape_of(found.as_deref())),
+    }
+}
+
+fn shape_of<T: Scalar>(found: Option<&Tensor<T>>) -> Shape {
+    found.map_or(Shape::from([0]), Tensor::shape)
+}
+
+/// What a pass before has left: the first tensors of the scratch, or workspaces of the layers inside.
+fn kept<'a, K, const N: usize>(layer: &str, all: &'a [K]) -> Result<&'a [K; N]> {
+    all.first_chunk().map_or_else(|| missing_pass(layer), Ok)
+}
+
+/// What a pass before has left, or this one has made room for.
+fn kept_mut<'a, K, const N: usize>(layer: &str, all: &'a mut [K]) -> Result<&'a mut [K; N]> {
+    all.first_chunk_mut().map_or_else(|| missing_pass(layer), Ok)
+}
+
+fn missing_pass<R>(layer: &str) -> Result<R> {
+    unexpected(layer, "the workspace of the pass before", Shape::from([0]))
+}
+
+/// The vector of this number among those of so many numbers each.
+#[expect(clippy::indexing_slicing, reason = "whoever numbers vectors has checked how many there are")]
+fn vector<T: Scalar>(vectors: &Tensor<T>, index: usize, width: usize) -> &[T] {
+    &vectors.data()[index * width..][..width]
+}
+
+/// The same, to be changed.
+#[expect(clippy::indexing_slicing, reason = "whoever numbers vectors has checked how many there are")]
+fn vector_mut<T: Scalar>(vectors: &mut Tensor<T>, index: usize, width: usize) -> &mut [T] {
+    &mut vectors.data_mut()[index * width..][..width]
 }

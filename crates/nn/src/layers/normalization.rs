@@ -7,9 +7,14 @@
 //!
 //! and x' moves with x in the same way. Where mean and variance are given and not those of the group, M is 0.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "`check` and `check_pass` see to it that all operands have the sizes that blocks are cut from"
+)]
+
 use tensor_ops::{Scalar, Shape, Tensor, View, sum};
 
-use super::unexpected;
+use super::{check_shape, check_tangent, kept, kept_mut, parameter, unexpected};
 use crate::error::check_setting;
 use crate::{Dual, Initializer, Parameter, ParameterSpec, Result, Wanted, Workspace};
 
@@ -90,6 +95,25 @@ impl Settings {
 }
 
 impl Normalization {
+    /// Refuses an input, or a gradient of the output, of another size than what is normalised over, and parameters that are not
+    /// a number for each channel.
+    fn check<T: Scalar>(self, parameters: &[Parameter<T>], input: Shape) -> Result<()> {
+        let channels = self.groups * self.width;
+        if channels == 0 || self.blocks * self.places * channels != input.len() {
+            let expected = format!("{} times {} rows of {channels} numbers", self.blocks, self.places);
+            return unexpected("normalization", expected, input);
+        }
+        let mut places = 0..self.settings.parameter_count();
+        places.try_for_each(|place| parameter("normalization", parameters, place, channels).map(drop))
+    }
+
+    /// Refuses a workspace other than that of a pass of such an input.
+    fn check_pass<T: Scalar>(self, input: Shape, scratch: &[Tensor<T>]) -> Result<()> {
+        let [numbers, of_groups, ..]: &[_; SCRATCH] = kept("normalization", scratch)?;
+        check_shape("normalization", "a pass before of", input, numbers.shape())?;
+        check_shape("normalization", "groups", Shape::from([self.blocks, self.groups]), of_groups.shape())
+    }
+
     /// `forward` of the layer. Where mean and variance are given, they lie in the scratch already.
     pub(super) fn forward<T: Scalar>(
         self,
@@ -97,12 +121,11 @@ impl Normalization {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        self.check(parameters, input.shape())?;
         workspace.scratch(SCRATCH);
         let Workspace { output, scratch, .. } = workspace;
         output.resize(input.shape());
-        let [normalised, scales, means, variances, columns] = &mut scratch[..SCRATCH] else {
-            return unexpected("normalization", "its scratch", input.shape());
-        };
+        let [normalised, scales, means, variances, columns] = kept_mut("normalization", scratch)?;
         normalised.resize(input.shape());
         scales.resize([self.blocks, self.groups]);
         if !self.given {
@@ -155,10 +178,10 @@ impl Normalization {
         gradients: &mut [Tensor<T>],
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
+        self.check(parameters, grad_output.shape())?;
         let Workspace { grad_input, scratch, .. } = workspace;
-        let [normalised, scales, _, _, columns] = &mut scratch[..] else {
-            return unexpected("normalization", "a forward pass before", grad_output.shape());
-        };
+        self.check_pass(grad_output.shape(), scratch)?;
+        let [normalised, scales, _, _, columns]: &mut [_; SCRATCH] = kept_mut("normalization", scratch)?;
         grad_input.resize(grad_output.shape());
         let [of_beta, of_gamma, scale, partial, ones] = self.columns(columns);
         let gamma = self.settings.gamma(parameters, ones);
@@ -187,11 +210,11 @@ impl Normalization {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
+        self.check(parameters, input.shape())?;
+        self.check_pass(input.shape(), &workspace.scratch)?;
         tangents.scratch(SCRATCH);
         let Workspace { output, scratch, .. } = tangents;
-        let [moved, shares, _, _, columns] = &mut scratch[..] else {
-            return unexpected("normalization", "its scratch", input.shape());
-        };
+        let [moved, shares, _, _, columns]: &mut [_; SCRATCH] = kept_mut("normalization", scratch)?;
         moved.resize(input.shape());
         output.resize(input.shape());
         shares.resize([self.blocks, self.groups]);
@@ -227,12 +250,15 @@ impl Normalization {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
+        let shape = grad_output.value.shape();
+        self.check(parameters, shape)?;
+        check_tangent("normalization", grad_output)?;
+        check_shape("normalization", "the gradient of", shape, workspace.grad_input.shape())?;
         let Workspace { grad_input, scratch, .. } = tangents;
-        let ([normalised, scales, ..], [moved, shares, _, _, columns]) =
-            (&workspace.scratch[..], &mut scratch[..])
-        else {
-            return unexpected("normalization", "tangents forward before", grad_output.value.shape());
-        };
+        self.check_pass(shape, &workspace.scratch)?;
+        self.check_pass(shape, scratch)?;
+        let [normalised, scales, ..]: &[_; SCRATCH] = kept("normalization", &workspace.scratch)?;
+        let [moved, shares, _, _, columns]: &mut [_; SCRATCH] = kept_mut("normalization", scratch)?;
         grad_input.resize(grad_output.value.shape());
         let [of_beta, of_gamma, others, work, partial, ones] = self.columns(columns);
         let gamma = self.settings.gamma(parameters, ones);
@@ -398,6 +424,7 @@ macro_rules! normalizing_layer {
                 input: tensor_ops::View<'_, T>,
                 workspace: &mut crate::Workspace<T>,
             ) -> Result<()> {
+                $crate::layers::output_of::<T>(self, input.shape())?;
                 self.over(input.shape()).forward(parameters, input, workspace)
             }
 
@@ -410,6 +437,7 @@ macro_rules! normalizing_layer {
                 gradients: &mut [tensor_ops::Tensor<T>],
                 workspace: &mut crate::Workspace<T>,
             ) -> Result<()> {
+                $crate::layers::check_gradient(self, input, grad_output)?;
                 self.over(input.shape()).backward(parameters, grad_output, wanted, gradients, workspace)
             }
 
@@ -420,6 +448,8 @@ macro_rules! normalizing_layer {
                 workspace: &crate::Workspace<T>,
                 tangents: &mut crate::Workspace<T>,
             ) -> Result<()> {
+                $crate::layers::check_tangent($name, input)?;
+                $crate::layers::output_of::<T>(self, input.value.shape())?;
                 let over = self.over(input.value.shape());
                 over.forward_tangent(parameters, input.tangent, workspace, tangents)
             }
@@ -434,6 +464,7 @@ macro_rules! normalizing_layer {
                 workspace: &crate::Workspace<T>,
                 tangents: &mut crate::Workspace<T>,
             ) -> Result<()> {
+                $crate::layers::check_gradients(self, input, grad_output)?;
                 let over = self.over(input.value.shape());
                 over.backward_tangent(parameters, grad_output, wanted, gradients, workspace, tangents)
             }

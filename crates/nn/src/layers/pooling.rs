@@ -19,6 +19,11 @@
 //! # Ok::<(), nn::Error>(())
 //! ```
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "axes are two, and pixels and windows are counted by shapes that each pass checks"
+)]
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -26,8 +31,10 @@ use tensor_ops::{Scalar, Shape, Tensor, View};
 
 use super::conv1d::Padding;
 use super::linear_map::linear_map;
-use super::unexpected;
-use super::window::{optional_pair, pair, window};
+use super::window::{optional_pair, pair, windows};
+use super::{
+    check_gradient, check_gradients, check_shape, check_tangent, kept, kept_mut, output_of, unexpected,
+};
 use crate::error::check_setting;
 use crate::{Dual, Layer, Parameter, Result, Wanted, Workspace};
 
@@ -174,10 +181,7 @@ impl Windows {
 
     /// The number of windows along both axes, and the padding before them.
     fn along(self, image: [usize; 2]) -> Result<[(usize, usize); 2]> {
-        let of = |axis: usize| {
-            window(self.place, image[axis], self.size[axis], self.strides[axis], 1, self.padding)
-        };
-        Ok([of(0)?, of(1)?])
+        windows(self.place, image, [self.size, self.strides, [1, 1]], self.padding)
     }
 
     /// Calls `f(index, pixels)` for each window of a batch of images.
@@ -188,7 +192,8 @@ impl Windows {
         let [(rows, above), (columns, before)] = self.along([height, width])?;
         let seen = |index: usize, axis: usize, padding: usize, size: usize| -> Range<usize> {
             let first = index * self.strides[axis];
-            first.saturating_sub(padding)..(first + self.size[axis]).saturating_sub(padding).min(size)
+            let end = first.saturating_add(self.size[axis]);
+            first.saturating_sub(padding)..end.saturating_sub(padding).min(size)
         };
         for index in 0..batch * rows * columns {
             let (image, row, column) = (index / (rows * columns), index / columns % rows, index % columns);
@@ -259,17 +264,20 @@ fn pixel_mut<T>(data: &mut [T], place: usize, channels: usize) -> &mut [T] {
 linear_map!(AveragePooling2D, "average_pooling2d");
 linear_map!(GlobalAveragePooling2D, "global_average_pooling2d");
 
-/// The scratch: which of the pixels of its window each number of the output is, counted from 0.
-const CHOSEN: usize = 0;
-
 impl MaxPooling2D {
     /// The numbers that were chosen.
     fn gather<T: Scalar>(
         &self,
         input: View<'_, T>,
-        chosen: &Tensor<T>,
+        [chosen]: &[Tensor<T>; 1],
         output: &mut Tensor<T>,
     ) -> Result<()> {
+        check_shape(
+            "max_pooling2d",
+            "what was chosen in",
+            output_of::<T>(self, input.shape())?,
+            chosen.shape(),
+        )?;
         let channels = input.shape().last_dim();
         output.resize(chosen.shape());
         self.windows().for_each(input.shape(), |index, pixels| {
@@ -289,9 +297,10 @@ impl MaxPooling2D {
         &self,
         grad_output: View<'_, T>,
         input: Shape,
-        chosen: &Tensor<T>,
+        [chosen]: &[Tensor<T>; 1],
         grad_input: &mut Tensor<T>,
     ) -> Result<()> {
+        check_shape("max_pooling2d", "what was chosen in", output_of::<T>(self, input)?, chosen.shape())?;
         let channels = input.last_dim();
         grad_input.resize(input);
         grad_input.fill(T::zero());
@@ -324,12 +333,11 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
         input: View<'_, T>,
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
-        let row = self.windows().row_shape(input.shape().without_first())?;
-        let shape = row.with_first(input.shape()[0])?;
+        let shape = output_of::<T>(self, input.shape())?;
         let channels = shape.last_dim();
         workspace.scratch(1);
         let Workspace { output, scratch, .. } = workspace;
-        let chosen = &mut scratch[CHOSEN];
+        let [chosen] = kept_mut("max_pooling2d", scratch)?;
         output.resize(shape);
         output.fill(T::neg_infinity());
         chosen.resize(shape);
@@ -363,7 +371,8 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
             return Ok(());
         }
         let Workspace { grad_input, scratch, .. } = workspace;
-        self.scatter(grad_output, input.shape(), &scratch[CHOSEN], grad_input)
+        check_gradient(self, input, grad_output)?;
+        self.scatter(grad_output, input.shape(), kept("max_pooling2d", scratch)?, grad_input)
     }
 
     fn forward_tangent(
@@ -373,7 +382,8 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
         workspace: &Workspace<T>,
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
-        self.gather(input.tangent, &workspace.scratch[CHOSEN], &mut tangents.output)
+        check_tangent("max_pooling2d", input)?;
+        self.gather(input.tangent, kept("max_pooling2d", &workspace.scratch)?, &mut tangents.output)
     }
 
     fn backward_tangent(
@@ -389,7 +399,8 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
         if !wanted.input {
             return Ok(());
         }
-        let (chosen, result) = (&workspace.scratch[CHOSEN], &mut tangents.grad_input);
+        check_gradients(self, input, grad_output)?;
+        let (chosen, result) = (kept("max_pooling2d", &workspace.scratch)?, &mut tangents.grad_input);
         self.scatter(grad_output.tangent, input.value.shape(), chosen, result)
     }
 }

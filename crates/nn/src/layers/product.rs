@@ -3,7 +3,7 @@
 
 use tensor_ops::{Convolution, Scalar, Shape, Tensor, View, add_matmul_tn, add_rows, matmul_nt, matmul_then};
 
-use super::unexpected;
+use super::{missing_pass, unexpected};
 use crate::{Activation, Dual, Initializer, Parameter, ParameterSpec, Result, Workspace};
 
 /// A product of an input with a kernel.
@@ -68,9 +68,7 @@ impl Product {
     }
 }
 
-/// What is kept in the scratch: z where the activation's gradient needs it, and the gradient of z.
-const Z: usize = 0;
-/// How many scratch tensors that is.
+/// The scratch: z, where the gradient of the activation needs it, and the gradient of z.
 const LINEAR_SCRATCH: usize = 2;
 
 /// The parameters: a kernel, and a bias with a number for each output feature.
@@ -86,6 +84,13 @@ pub(super) fn linear_parameters(
     [kernel].into_iter().chain(bias).collect()
 }
 
+fn kernel_of<T: Scalar>(parameters: &[Parameter<T>]) -> Result<View<'_, T>> {
+    match parameters.first() {
+        Some(kernel) => Ok(kernel.value.view()),
+        None => unexpected("linear layer", "a kernel", Shape::from([0])),
+    }
+}
+
 /// Computes `output = f(input * kernel + bias)` in one pass, or, where the activation's gradient needs z or f needs
 /// whole rows, in two.
 pub(super) fn linear_forward<T: Scalar>(
@@ -96,7 +101,7 @@ pub(super) fn linear_forward<T: Scalar>(
     activation: Activation,
     workspace: &mut Workspace<T>,
 ) -> Result<()> {
-    let kernel = parameters[0].value.view();
+    let kernel = kernel_of(parameters)?;
     let bias = parameters.get(1).map(|bias| bias.value.view());
     workspace.scratch(LINEAR_SCRATCH);
     let Workspace { output, scratch, .. } = workspace;
@@ -104,7 +109,7 @@ pub(super) fn linear_forward<T: Scalar>(
         output.resize(output_shape);
         return Ok(product.forward(input, kernel, bias, output, |values| activation.apply(values))?);
     }
-    let z = &mut scratch[Z];
+    let [z, ..] = &mut scratch[..] else { return missing_pass("linear layer") };
     z.resize(output_shape);
     product.forward(input, kernel, bias, z, |_| {})?;
     activation.forward(z.view(), output);
@@ -139,7 +144,7 @@ pub(super) fn linear_backward<T: Scalar>(
     }
     let Some(grad_input) = grad_input else { return Ok(()) };
     grad_input.resize(input.shape());
-    Ok(product.input_gradient(grad, parameters[0].value.view(), grad_input)?)
+    Ok(product.input_gradient(grad, kernel_of(parameters)?, grad_input)?)
 }
 
 /// Computes the tangent of the output: that of z = input kernel, by the activation's slope.
@@ -153,15 +158,18 @@ pub(super) fn linear_forward_tangent<T: Scalar>(
 ) -> Result<()> {
     tangents.scratch(LINEAR_SCRATCH);
     let Workspace { output, scratch, .. } = tangents;
-    let z = if activation == Activation::Linear { &mut *output } else { &mut scratch[Z] };
-    z.resize(workspace.output.shape());
-    product.forward(input, parameters[0].value.view(), None, z, |_| {})?;
-    if activation != Activation::Linear {
-        // The slopes of each activation are symmetric, also those of softmax: forwards they do what they do backwards.
-        let z = scratch[Z].view();
-        activation.backward(workspace.scratch[Z].view(), workspace.output.view(), z, output)?;
+    let ([z, ..], [z_moved, ..]) = (&workspace.scratch[..], &mut scratch[..]) else {
+        return missing_pass("linear layer");
+    };
+    let kernel = kernel_of(parameters)?;
+    if activation == Activation::Linear {
+        output.resize(workspace.output.shape());
+        return Ok(product.forward(input, kernel, None, output, |_| {})?);
     }
-    Ok(())
+    z_moved.resize(workspace.output.shape());
+    product.forward(input, kernel, None, z_moved, |_| {})?;
+    // The slopes of each activation are symmetric, also those of softmax: forwards they do what they do backwards.
+    activation.backward(z.view(), workspace.output.view(), z_moved.view(), output)
 }
 
 /// The tangent of [`linear_backward`], whose gradient of z is the product of two things that change: the slope of the
@@ -195,7 +203,7 @@ pub(super) fn linear_backward_tangent<T: Scalar>(
     }
     let Some(grad_input) = grad_input else { return Ok(()) };
     grad_input.resize(input.value.shape());
-    Ok(product.input_gradient(grad.tangent, parameters[0].value.view(), grad_input)?)
+    Ok(product.input_gradient(grad.tangent, kernel_of(parameters)?, grad_input)?)
 }
 
 /// Implements [`Layer`](crate::Layer) for a type with the fields `activation`, `use_bias`, `kernel_initializer` and
@@ -238,7 +246,7 @@ macro_rules! kernel_layer {
                 workspace: &mut crate::Workspace<T>,
             ) -> crate::Result<()> {
                 let (product, row) = self.product(input.shape().without_first())?;
-                let output = row.with_first(input.shape()[0])?;
+                let output = row.with_first(input.shape().first_dim())?;
                 let activation = workspace.activation(self.activation);
                 $crate::layers::product::linear_forward(
                     product, parameters, input, output, activation, workspace,

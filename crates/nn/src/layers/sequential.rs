@@ -2,6 +2,7 @@
 
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
+use super::{missing_pass, unexpected};
 use crate::layer::learns;
 use crate::network::possible;
 use crate::{Activation, Dual, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
@@ -19,9 +20,9 @@ impl<T: Scalar> Sequential<T> {
         Self { layers }
     }
 
-    /// The output of the first `count` layers.
-    fn output_of<'a>(&self, count: usize, input: View<'a, T>, workspaces: &'a [Workspace<T>]) -> View<'a, T> {
-        let layers = self.layers[..count].iter().zip(workspaces);
+    /// The output of the first layers, as many as there are workspaces.
+    fn output_of<'a>(&self, input: View<'a, T>, workspaces: &'a [Workspace<T>]) -> View<'a, T> {
+        let layers = self.layers.iter().zip(workspaces);
         layers.fold(input, |view, (layer, workspace)| layer.output(view, workspace))
     }
 
@@ -79,7 +80,7 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
         let mut rest = parameters;
         for (layer, child) in self.layers.iter().zip(children) {
             let own;
-            (own, rest) = rest.split_at(layer.parameter_count());
+            (own, rest) = own_parameters(layer.as_ref(), rest)?;
             layer.forward(own, view, child)?;
             view = layer.output(view, child);
         }
@@ -97,9 +98,10 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
     ) -> Result<()> {
         let mut view = grad_output;
         let (mut parameters, mut gradients) = (parameters, gradients);
+        check_pass(self, parameters, &workspace.children)?;
         let mut before = workspace.children.as_mut_slice();
-        while let Some((child, rest)) = std::mem::take(&mut before).split_last_mut() {
-            let layer = &self.layers[rest.len()];
+        for layer in self.layers.iter().rev() {
+            let Some((child, rest)) = before.split_last_mut() else { return missing_pass("sequential") };
             let first = parameters.len() - layer.parameter_count();
             let own;
             (parameters, own) = parameters.split_at(first);
@@ -108,7 +110,7 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
             if !wanted_here.input && !wanted_here.parameters {
                 return Ok(());
             }
-            let layer_input = self.output_of(rest.len(), input, rest);
+            let layer_input = self.output_of(input, rest);
             layer.backward(own, layer_input, view, wanted_here, own_gradients, child)?;
             view = layer.grad_input(view, child);
             gradients = rest_gradients;
@@ -131,7 +133,7 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
             self.layers.iter().zip(&workspace.children).zip(&mut tangents.children)
         {
             let own;
-            (own, rest) = rest.split_at(layer.parameter_count());
+            (own, rest) = own_parameters(layer.as_ref(), rest)?;
             layer.forward_tangent(own, view, child, tangents)?;
             view = Dual {
                 value: layer.output(view.value, child),
@@ -153,9 +155,10 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
     ) -> Result<()> {
         let mut view = grad_output;
         let (mut parameters, mut gradients) = (parameters, gradients);
+        check_pass(self, parameters, &workspace.children)?;
         let mut before = tangents.children.as_mut_slice();
-        while let Some((tangents, rest)) = std::mem::take(&mut before).split_last_mut() {
-            let (layer, child) = (&self.layers[rest.len()], &workspace.children[rest.len()]);
+        for (layer, child) in self.layers.iter().zip(&workspace.children).rev() {
+            let Some((tangents, rest)) = before.split_last_mut() else { return missing_pass("sequential") };
             let first = parameters.len() - layer.parameter_count();
             let own;
             (parameters, own) = parameters.split_at(first);
@@ -165,8 +168,8 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
                 return Ok(());
             }
             let layer_input = Dual {
-                value: self.output_of(rest.len(), input.value, &workspace.children),
-                tangent: self.output_of(rest.len(), input.tangent, rest),
+                value: self.output_of(input.value, workspace.children.get(..rest.len()).unwrap_or_default()),
+                tangent: self.output_of(input.tangent, rest),
             };
             layer.backward_tangent(own, layer_input, view, wanted_here, own_gradients, child, tangents)?;
             view = Dual {
@@ -180,7 +183,7 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
     }
 
     fn output<'a>(&self, input: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
-        self.output_of(self.layers.len(), input, &workspace.children)
+        self.output_of(input, &workspace.children)
     }
 
     fn grad_input<'a>(&self, grad_output: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
@@ -201,8 +204,35 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
     }
 
     fn child_input(&self, place: usize, input: Shape) -> Result<Shape> {
-        self.layers[..place].iter().try_fold(input, |shape, layer| layer.output_shape(shape))
+        self.layers.iter().take(place).try_fold(input, |shape, layer| layer.output_shape(shape))
     }
+}
+
+type Split<'a, T> = (&'a [Parameter<T>], &'a [Parameter<T>]);
+
+/// The parameters of a layer, and those after it.
+pub(super) fn own_parameters<'a, T: Scalar>(
+    layer: &dyn Layer<T>,
+    parameters: &'a [Parameter<T>],
+) -> Result<Split<'a, T>> {
+    let (count, found) = (layer.parameter_count(), Shape::from([parameters.len()]));
+    match parameters.split_at_checked(count) {
+        Some(both) => Ok(both),
+        None => unexpected(layer.name(), format!("{count} parameters"), found),
+    }
+}
+
+/// Refuses parameters of another container, and the workspaces of another pass than one through all layers of this.
+pub(super) fn check_pass<T: Scalar>(
+    container: &dyn Layer<T>,
+    parameters: &[Parameter<T>],
+    children: &[Workspace<T>],
+) -> Result<()> {
+    let (count, found) = (container.parameter_count(), Shape::from([parameters.len()]));
+    if parameters.len() != count {
+        return unexpected(container.name(), format!("{count} parameters"), found);
+    }
+    if children.len() == container.children().len() { Ok(()) } else { missing_pass(container.name()) }
 }
 
 /// [`Layer::advance`] of all layers inside a container.
@@ -216,8 +246,14 @@ pub(super) fn advance_children<T: Scalar>(
     let (mut parameters, mut gradients) = (parameters, gradients);
     for (layer, child) in layers.iter().zip(&mut workspace.children) {
         let (own, own_gradients);
-        (own, parameters) = std::mem::take(&mut parameters).split_at_mut(layer.parameter_count());
-        (own_gradients, gradients) = gradients.split_at(layer.parameter_count());
+        let count = layer.parameter_count();
+        let found = Shape::from([parameters.len().min(gradients.len())]);
+        let split = std::mem::take(&mut parameters).split_at_mut_checked(count);
+        let (Some(of_parameters), Some(of_gradients)) = (split, gradients.split_at_checked(count)) else {
+            return unexpected(layer.name(), format!("{count} parameters and gradients"), found);
+        };
+        (own, parameters) = of_parameters;
+        (own_gradients, gradients) = of_gradients;
         layer.advance(own, own_gradients, child)?;
     }
     Ok(())

@@ -25,7 +25,7 @@
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
-use super::LayerConfig;
+use super::{LayerConfig, kept, kept_mut, unexpected};
 use crate::error::check_setting;
 use crate::{
     Activation, Dual, Error, Initializer, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace,
@@ -66,26 +66,24 @@ struct Normalised<T> {
     power_iterations: usize,
 }
 
+const NAME: &str = "spectral_normalization";
+
 /// The scratch: the parameters that the layer inside is given, the gradient of its kernel, W u / abs(W u), and u / abs(u).
 const KERNEL: usize = 0;
 const BIAS: usize = 1;
 const GRAD_KERNEL: usize = 2;
-const V: usize = 3;
-const U: usize = 4;
+/// Behind them lie v and u.
 const SCRATCH: usize = 5;
 
 impl<T: Scalar> Normalised<T> {
     /// Computes u / abs(u) and W u / abs(W u); returns the spectral norm.
-    fn singular_vectors(parameters: &[Parameter<T>], scratch: &mut [Tensor<T>]) -> T {
-        let (kernel, Some(own)) = (&parameters[0].value, parameters.last()) else { return T::one() };
-        let units = own.value.data().len();
-        scratch[U].copy_from(own.value.view());
-        normalise(scratch[U].data_mut());
-        let (before, after) = scratch.split_at_mut(U);
-        let v = &mut before[V];
-        v.resize([kernel.data().len() / units.max(1)]);
+    fn singular_vectors(kernel: &Tensor<T>, own: &Tensor<T>, [.., v, u]: &mut [Tensor<T>; SCRATCH]) -> T {
+        let units = own.data().len().max(1);
+        u.copy_from(own.view());
+        normalise(u.data_mut());
+        v.resize([kernel.data().len() / units]);
         for (v, row) in v.data_mut().iter_mut().zip(kernel.data().chunks_exact(units)) {
-            *v = row.iter().zip(after[0].data()).map(|(&w, &u)| w * u).sum();
+            *v = row.iter().zip(u.data()).map(|(&w, &u)| w * u).sum();
         }
         normalise(v.data_mut())
     }
@@ -95,34 +93,70 @@ impl<T: Scalar> Normalised<T> {
         &self,
         parameters: &[Parameter<T>],
         scratch: &mut [Tensor<T>],
-        work: impl FnOnce(&[Parameter<T>], T, &mut [Tensor<T>]) -> R,
-    ) -> R {
-        let norm = Self::singular_vectors(parameters, scratch);
+        work: impl FnOnce(&[Parameter<T>], T, &mut [Tensor<T>; SCRATCH]) -> Result<R>,
+    ) -> Result<R> {
+        let scratch = kept_mut(NAME, scratch)?;
+        let found = Shape::from([parameters.len()]);
+        let (kernel, bias, own) = match parameters {
+            [kernel, own] => (kernel, None, own),
+            [kernel, bias, own] => (kernel, Some(bias), own),
+            _ => return unexpected(NAME, "2 or 3 parameters", found),
+        };
+        let norm = Self::singular_vectors(&kernel.value, &own.value, scratch);
         let scale = T::one() / norm;
-        scratch[KERNEL].copy_from(parameters[0].value.view());
+        scratch[KERNEL].copy_from(kernel.value.view());
         scratch[KERNEL].data_mut().iter_mut().for_each(|w| *w *= scale);
-        let biased = parameters.len() > 2;
-        if biased {
-            scratch[BIAS].copy_from(parameters[1].value.view());
+        if let Some(bias) = bias {
+            scratch[BIAS].copy_from(bias.value.view());
         }
         // The same parameters with other values, in buffers that are kept.
-        let mut lent = [KERNEL, BIAS].map(|place| {
-            let Parameter { layer, name, trainable, learned, .. } =
-                parameters[place.min(parameters.len() - 1)];
-            Parameter { layer, name, value: std::mem::take(&mut scratch[place]), trainable, learned }
-        });
-        let result = work(&lent[..1 + usize::from(biased)], norm, scratch);
-        for (place, parameter) in lent.iter_mut().enumerate() {
-            scratch[place] = std::mem::take(&mut parameter.value);
-        }
+        let lend = |&Parameter { layer, name, trainable, learned, .. }: &Parameter<T>,
+                    buffer: &mut Tensor<T>| {
+            Parameter { layer, name, value: std::mem::take(buffer), trainable, learned }
+        };
+        let mut lent = [lend(kernel, &mut scratch[KERNEL]), lend(bias.unwrap_or(own), &mut scratch[BIAS])];
+        let result = match &lent {
+            [kernel, _] if bias.is_none() => work(std::slice::from_ref(kernel), norm, scratch),
+            all => work(all, norm, scratch),
+        };
+        scratch[KERNEL] = std::mem::take(&mut lent[KERNEL].value);
+        scratch[BIAS] = std::mem::take(&mut lent[BIAS].value);
         result
     }
 
+    /// Lends `work` the gradients of the layer inside, that of the kernel from 0 on, which is then added to what was there.
+    #[expect(clippy::indexing_slicing, reason = "a kernel at least is lent, and there are as many gradients")]
+    fn with_gradient(
+        lent: &[Parameter<T>],
+        norm: T,
+        scratch: &mut [Tensor<T>; SCRATCH],
+        gradients: &mut [Tensor<T>],
+        work: impl FnOnce(&mut [Tensor<T>]) -> Result<()>,
+    ) -> Result<()> {
+        let found = Shape::from([gradients.len()]);
+        let Some(inside) = gradients.get_mut(..lent.len()) else {
+            return unexpected(NAME, format!("{} gradients", lent.len()), found);
+        };
+        scratch[GRAD_KERNEL].resize(lent[KERNEL].value.shape());
+        scratch[GRAD_KERNEL].fill(T::zero());
+        std::mem::swap(&mut scratch[GRAD_KERNEL], &mut inside[KERNEL]);
+        let done = work(inside);
+        std::mem::swap(&mut scratch[GRAD_KERNEL], &mut inside[KERNEL]);
+        Self::add_gradient(&lent[KERNEL].value, norm, scratch, &mut inside[KERNEL]);
+        done
+    }
+
     /// Adds to the gradient of W, from that of W / s: (G - sum(G W / s) v u^T) / s.
-    fn add_gradient(normalised: &Tensor<T>, norm: T, scratch: &[Tensor<T>], gradient: &mut Tensor<T>) {
-        let (grad, v, u) = (scratch[GRAD_KERNEL].data(), scratch[V].data(), scratch[U].data());
+    fn add_gradient(
+        normalised: &Tensor<T>,
+        norm: T,
+        [_, _, grad, v, u]: &[Tensor<T>; SCRATCH],
+        gradient: &mut Tensor<T>,
+    ) {
+        let (grad, v, u) = (grad.data(), v.data(), u.data());
         let along: T = grad.iter().zip(normalised.data()).map(|(&g, &w)| g * w).sum();
-        let rows = gradient.data_mut().chunks_exact_mut(u.len()).zip(grad.chunks_exact(u.len())).zip(v);
+        let units = u.len().max(1);
+        let rows = gradient.data_mut().chunks_exact_mut(units).zip(grad.chunks_exact(units)).zip(v);
         for ((sums, grads), &v) in rows {
             for ((sum, &g), &u) in sums.iter_mut().zip(grads).zip(u) {
                 *sum += (g - along * v * u) / norm;
@@ -141,18 +175,12 @@ fn normalise<T: Scalar>(vector: &mut [T]) -> T {
 
 impl<T: Scalar> Layer<T> for Normalised<T> {
     fn name(&self) -> &'static str {
-        "spectral_normalization"
+        NAME
     }
 
     fn output_shape(&self, input: Shape) -> Result<Shape> {
         let iterations = self.power_iterations;
-        check_setting(
-            iterations > 0,
-            "spectral_normalization",
-            "power_iterations",
-            "at least 1",
-            iterations,
-        )?;
+        check_setting(iterations > 0, NAME, "power_iterations", "at least 1", iterations)?;
         self.inner.output_shape(input)
     }
 
@@ -165,7 +193,7 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
                 Ok(specs)
             }
             _ => Err(Error::Setting {
-                place: "spectral_normalization".to_owned(),
+                place: NAME.to_owned(),
                 setting: "inner",
                 expected: "a layer with a kernel",
                 found: self.inner.name().to_owned(),
@@ -197,7 +225,7 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         let u = own.value.data_mut();
         for _ in 0..self.power_iterations {
             next.fill(T::zero());
-            for row in kernel.value.data().chunks_exact(u.len()) {
+            for row in kernel.value.data().chunks_exact(u.len().max(1)) {
                 let v: T = row.iter().zip(&*u).map(|(&w, &u)| w * u).sum();
                 next.data_mut().iter_mut().zip(row).for_each(|(next, &w)| *next += v * w);
             }
@@ -217,11 +245,11 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
         workspace.scratch(SCRATCH);
-        workspace.children(1)[0].logits = workspace.logits;
-        let Workspace { scratch, children, .. } = workspace;
-        self.with_parameters(parameters, scratch, |lent, _, _| {
-            self.inner.forward(lent, input, &mut children[0])
-        })
+        workspace.children(1);
+        let Workspace { scratch, children, logits, .. } = workspace;
+        let [child] = kept_mut(NAME, children)?;
+        child.logits = *logits;
+        self.with_parameters(parameters, scratch, |lent, _, _| self.inner.forward(lent, input, child))
     }
 
     fn backward(
@@ -234,22 +262,14 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         workspace: &mut Workspace<T>,
     ) -> Result<()> {
         let Workspace { scratch, children, .. } = workspace;
+        let [child] = kept_mut(NAME, children)?;
         self.with_parameters(parameters, scratch, |lent, norm, scratch| {
             if !wanted.parameters {
-                return self.inner.backward(lent, input, grad_output, wanted, &mut [], &mut children[0]);
+                return self.inner.backward(lent, input, grad_output, wanted, &mut [], child);
             }
-            start_gradient(lent, scratch, gradients);
-            self.inner.backward(
-                lent,
-                input,
-                grad_output,
-                wanted,
-                &mut gradients[..lent.len()],
-                &mut children[0],
-            )?;
-            std::mem::swap(&mut scratch[GRAD_KERNEL], &mut gradients[0]);
-            Self::add_gradient(&lent[0].value, norm, scratch, &mut gradients[0]);
-            Ok(())
+            Self::with_gradient(lent, norm, scratch, gradients, |inside| {
+                self.inner.backward(lent, input, grad_output, wanted, inside, child)
+            })
         })
     }
 
@@ -263,8 +283,9 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         tangents.scratch(SCRATCH);
         let Workspace { scratch, children, .. } = tangents;
         children.resize_with(1, Workspace::default);
+        let ([inner], [own]) = (kept(NAME, &workspace.children)?, kept_mut(NAME, children)?);
         self.with_parameters(parameters, scratch, |lent, _, _| {
-            self.inner.forward_tangent(lent, input, &workspace.children[0], &mut children[0])
+            self.inner.forward_tangent(lent, input, inner, own)
         })
     }
 
@@ -279,36 +300,26 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         tangents: &mut Workspace<T>,
     ) -> Result<()> {
         let Workspace { scratch, children, .. } = tangents;
-        let (inner, own) = (&workspace.children[0], &mut children[0]);
+        let ([inner], [own]) = (kept(NAME, &workspace.children)?, kept_mut(NAME, children)?);
         self.with_parameters(parameters, scratch, |lent, norm, scratch| {
             if !wanted.parameters {
                 return self.inner.backward_tangent(lent, input, grad_output, wanted, &mut [], inner, own);
             }
-            start_gradient(lent, scratch, gradients);
-            let inside = &mut gradients[..lent.len()];
-            self.inner.backward_tangent(lent, input, grad_output, wanted, inside, inner, own)?;
-            std::mem::swap(&mut scratch[GRAD_KERNEL], &mut gradients[0]);
-            Self::add_gradient(&lent[0].value, norm, scratch, &mut gradients[0]);
-            Ok(())
+            Self::with_gradient(lent, norm, scratch, gradients, |inside| {
+                self.inner.backward_tangent(lent, input, grad_output, wanted, inside, inner, own)
+            })
         })
     }
 
     fn output<'a>(&self, input: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
-        self.inner.output(input, &workspace.children[0])
+        workspace.children.first().map_or(input, |child| self.inner.output(input, child))
     }
 
     fn grad_input<'a>(&self, grad_output: View<'a, T>, workspace: &'a Workspace<T>) -> View<'a, T> {
-        self.inner.grad_input(grad_output, &workspace.children[0])
+        workspace.children.first().map_or(grad_output, |child| self.inner.grad_input(grad_output, child))
     }
 
     fn final_activation(&self) -> Activation {
         self.inner.final_activation()
     }
-}
-
-/// Puts zeros in the place of the kernel's gradient, which waits in the scratch.
-fn start_gradient<T: Scalar>(lent: &[Parameter<T>], scratch: &mut [Tensor<T>], gradients: &mut [Tensor<T>]) {
-    scratch[GRAD_KERNEL].resize(lent[0].value.shape());
-    scratch[GRAD_KERNEL].fill(T::zero());
-    std::mem::swap(&mut scratch[GRAD_KERNEL], &mut gradients[0]);
 }

@@ -18,6 +18,11 @@
 //! # Ok::<(), nn::Error>(())
 //! ```
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "axes are two, and pixels are counted by shapes that `linear_map` checks"
+)]
+
 use serde::{Deserialize, Serialize};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 

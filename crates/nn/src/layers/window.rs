@@ -32,6 +32,19 @@ pub(super) fn window(
     Ok(((size - reach) / stride + 1, 0))
 }
 
+/// The [`window`]s along height and width.
+pub(super) fn windows(
+    place: &str,
+    [height, width]: [usize; 2],
+    [[down, right], [down_stride, right_stride], [down_dilation, right_dilation]]: [[usize; 2]; 3],
+    padding: Padding,
+) -> Result<[(usize, usize); 2]> {
+    Ok([
+        window(place, height, down, down_stride, down_dilation, padding)?,
+        window(place, width, right, right_stride, right_dilation, padding)?,
+    ])
+}
+
 /// Reads `2` as `[2, 2]`, for settings that have a number for each of two axes.
 pub(super) fn pair<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<[usize; 2], D::Error> {
     #[derive(Deserialize)]
