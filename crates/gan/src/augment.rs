@@ -77,7 +77,7 @@ impl Augment {
 
     /// Draws the change of an image.
     pub(crate) fn draw(self, image: Shape, rng: &mut impl Rng) -> Change {
-        let sides = [image[0], image[1]];
+        let sides = sides(image);
         let part = |side: usize, share: f64| (side as f64 * share).round() as i64;
         let flip = self.flip & rng.random::<bool>();
         let contrast = 1.0 + self.contrast * (2.0 * rng.random::<f64>() - 1.0);
@@ -91,15 +91,21 @@ impl Augment {
             let middle = rng.random_range(0..=side as i64 - (size % 2));
             [middle - size / 2, middle - size / 2 + size]
         });
-        let hole = [0, 1].map(|end| [hole[0][end], hole[1][end]]);
+        let [[top, bottom], [left, end]] = hole;
+        let hole = [[top, left], [bottom, end]];
         Change { flip, shift, hole, brightness, contrast }
     }
+}
+
+/// The height and width of an image.
+fn sides(image: Shape) -> [usize; 2] {
+    [0, 1].map(|axis| image.get(axis).copied().unwrap_or(0))
 }
 
 impl Change {
     /// Calls `f(from, to)` for each pixel that stays in the picture, with its places before and after the change.
     fn for_each_pixel(&self, image: Shape, mut f: impl FnMut(usize, usize)) {
-        let [height, width] = [image[0] as i64, image[1] as i64];
+        let [height, width] = sides(image).map(|side| side as i64);
         let [down, right] = self.shift;
         let [[top, left], [bottom, end]] = self.hole;
         for y in down.max(0)..(height + down).min(height) {
@@ -114,6 +120,10 @@ impl Change {
     }
 
     /// The changed image.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "rows are cut by the shape of an image, whose pixels are counted"
+    )]
     fn apply<T: Scalar>(&self, image: Shape, from: &[T], to: &mut [T]) {
         let factor = T::from_f64(self.contrast);
         let mean = tensor_ops::sum(from).as_f64() / from.len() as f64;
@@ -128,6 +138,7 @@ impl Change {
     }
 
     /// The gradient with respect to the image, from that with respect to the changed one.
+    #[expect(clippy::indexing_slicing, reason = "as in `apply`")]
     fn adjoint<T: Scalar>(&self, image: Shape, from: &[T], to: &mut [T]) {
         let factor = T::from_f64(self.contrast);
         let channels = image.last_dim();

@@ -136,7 +136,8 @@ impl Objective {
         let share = T::one() / T::from_f64(all as f64);
         let mut judgement = Judgement::default();
         for (row, (&f, slope)) in fake.data().iter().zip(gradient.data_mut()).enumerate() {
-            let r = if self.is_relative() { real.data()[row] } else { self.middle() };
+            let r = if self.is_relative() { real.data().get(row).copied() } else { Some(self.middle()) };
+            let r = r.unwrap_or_else(T::nan);
             let (loss, of_fake) = self.of_generated(r, f);
             *slope = of_fake * share;
             judgement.loss += loss.as_f64();

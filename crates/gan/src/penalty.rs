@@ -70,7 +70,7 @@ impl Penalty {
         mixing: View<'_, T>,
         gradients: &mut [Tensor<T>],
     ) -> nn::Result<f64> {
-        let rows = real.shape().first().copied().unwrap_or(0);
+        let rows = real.shape().first_dim();
         if real.shape() != fake.shape() || (self.wgan_gp > 0.0 && mixing.shape().len() != rows) {
             let expected = format!("fake rows and mixing for real rows {}", real.shape());
             return Err(nn::Error::Shape { place: "penalty".to_owned(), expected, found: fake.shape() });
@@ -199,7 +199,7 @@ impl<T: Scalar> PenaltyPass<T> {
         gradients: &mut [Tensor<T>],
     ) -> nn::Result<f64> {
         let Self { tangents, ones, zeros, direction, .. } = self;
-        let rows = input.shape().first().copied().unwrap_or(0);
+        let rows = input.shape().first_dim();
         let logits = discriminator.output_shape().with_first(rows)?;
         for (tensor, value) in [(&mut *ones, T::one()), (&mut *zeros, T::zero())] {
             tensor.resize(logits);

@@ -94,8 +94,9 @@ impl Rules {
         rows: usize,
     ) -> nn::Result<View<'a, T>> {
         let seen = discriminator.input_shape();
-        if real.shape().len() != rows * seen.len() || real.shape().first() != Some(&(rows * self.packing)) {
-            let expected = format!("{} real rows, {} numbers in all", rows * self.packing, rows * seen.len());
+        let (all, numbers) = (rows.saturating_mul(self.packing), rows.saturating_mul(seen.len()));
+        if real.shape().len() != numbers || real.shape().first() != Some(&all) {
+            let expected = format!("{all} real rows, {numbers} numbers in all");
             return Err(nn::Error::Shape { place: place.to_owned(), expected, found: real.shape() });
         }
         Ok(real.reshape(seen.with_first(rows)?)?)
@@ -114,11 +115,9 @@ impl Rules {
             let expected = format!("{expected} changes of images, drawn before the step");
             return Err(nn::Error::Shape { place, expected, found: [changes.len()].into() });
         }
-        Ok(
-            move |first: usize, range: &Range<usize>| {
-                if changes.is_empty() { &[] } else { &changes[first + range.start..first + range.end] }
-            },
-        )
+        Ok(move |first: usize, range: &Range<usize>| {
+            changes.get(first + range.start..first + range.end).unwrap_or_default()
+        })
     }
 
     /// What a row of D's costs, with the rows of G's in it.

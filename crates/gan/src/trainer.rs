@@ -227,7 +227,7 @@ impl<T: Scalar> Trainer<T> {
         self.changes.clear();
         let (augment, image) = (self.rules.augment, self.generator.network.output_shape());
         if augment.is_on() {
-            self.changes.extend((0..2 * batch).map(|_| augment.draw(image, rng)));
+            self.changes.extend((0..batch.saturating_mul(2)).map(|_| augment.draw(image, rng)));
         }
     }
 
@@ -348,7 +348,7 @@ impl<T: Scalar> Trainer<T> {
                 d.backward(batch, loss, learn, gradients, discriminator)?;
             }
             penalised.workspace.logits = *logits;
-            let mixing = mixing.map_or(&[][..], |mixing| &mixing[range]);
+            let mixing = mixing.and_then(|mixing| mixing.get(range)).unwrap_or_default();
             sum += rest.add(d, [real, fake], mixing, rows, gradients, penalised)?;
             Ok([judgement.loss, judgement.right as f64, sum])
         })?;

@@ -72,6 +72,7 @@ const UNIFORM_CHUNK: usize = 512;
 
 impl Distribution {
     /// Fills `out` with independent draws.
+    #[expect(clippy::indexing_slicing, reason = "chunks are no longer than the buffer")]
     pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) {
         match self {
             &Self::Normal { mean, std } => each(out, || mean + std * normal(rng)),
@@ -102,9 +103,8 @@ impl Distribution {
             Self::Mixture(components) => {
                 let total: f64 = components.iter().map(|component| component.weight).sum();
                 each(out, || {
-                    let Component { mean, std, .. } =
-                        components[pick(components.iter().map(|c| c.weight), total, rng)];
-                    mean + std * normal(rng)
+                    let drawn = components.get(pick(components.iter().map(|c| c.weight), total, rng));
+                    drawn.map_or(f64::NAN, |&Component { mean, std, .. }| mean + std * normal(rng))
                 });
             }
         }
@@ -121,7 +121,8 @@ impl Distribution {
             Self::LogNormal { mu, sigma } if x > 0.0 => unit((x.ln() - mu) / sigma),
             Self::LogNormal { .. } => 0.0,
             &Self::StudentT { degrees, location, scale } => {
-                student(degrees).map_or(f64::NAN, |t| t.cdf((x - location) / scale))
+                let x = (x - location) / scale;
+                student(degrees).filter(|_| !x.is_nan()).map_or(f64::NAN, |t| t.cdf(x))
             }
             Self::Laplace { location, scale } => {
                 let tail = 0.5 * (-(x - location).abs() / scale).exp();
@@ -134,9 +135,12 @@ impl Distribution {
         }
     }
 
-    /// The number that a share `p` of all, in (0, 1), does not exceed.
+    /// The number that a share `p` of all, in (0, 1), does not exceed. NaN where `p` is not from 0 to 1.
     #[must_use]
     pub fn quantile(&self, p: f64) -> f64 {
+        if !(0.0..=1.0).contains(&p) {
+            return f64::NAN;
+        }
         let unit = |p: f64| Normal::standard().inverse_cdf(p);
         match self {
             Self::Normal { mean, std } => mean + std * unit(p),
@@ -144,7 +148,7 @@ impl Distribution {
             Self::Exponential { rate } => -(-p).ln_1p() / rate,
             Self::LogNormal { mu, sigma } => (mu + sigma * unit(p)).exp(),
             &Self::StudentT { degrees, location, scale } => {
-                student(degrees).map_or(f64::NAN, |t| location + scale * t.inverse_cdf(p))
+                student(degrees).map_or(f64::NAN, |t| location + scale * quantile_of(&t, p))
             }
             Self::Laplace { location, scale } if p < 0.5 => location + scale * (2.0 * p).ln(),
             Self::Laplace { location, scale } => location - scale * (2.0 - 2.0 * p).ln(),
@@ -228,8 +232,24 @@ pub(super) fn pick(weights: impl Iterator<Item = f64>, total: f64, rng: &mut imp
     last
 }
 
+/// Student's t of location 0 and scale 1, for finite degrees that can be halved.
 fn student(degrees: f64) -> Option<statrs::distribution::StudentsT> {
-    statrs::distribution::StudentsT::new(0.0, 1.0, degrees).ok()
+    let t = statrs::distribution::StudentsT::new(0.0, 1.0, degrees).ok();
+    t.filter(|_| degrees.is_finite() && degrees / 2.0 > 0.0)
+}
+
+/// A quantile, by halving between the logarithms of the smallest and the largest numbers: statrs' own search does not end
+/// for each share and all degrees.
+fn quantile_of(t: &statrs::distribution::StudentsT, p: f64) -> f64 {
+    if p > 0.5 {
+        return -quantile_of(t, 1.0 - p);
+    }
+    let (mut low, mut high) = (-700.0_f64, 700.0_f64);
+    for _ in 0..100 {
+        let middle = 0.5 * (low + high);
+        if t.cdf(-middle.exp()) > p { low = middle } else { high = middle }
+    }
+    -low.exp()
 }
 
 #[cfg(test)]

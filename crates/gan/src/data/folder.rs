@@ -116,14 +116,19 @@ impl Folder {
 
     /// Decodes those of these pictures that nobody has asked for, several at a time.
     pub(super) fn prepare(&self, wanted: impl Iterator<Item = usize>) {
-        let is_missing = |index: &usize| self.pictures[*index].decoded.get().is_none();
+        let picture = |index: &usize| self.pictures.get(*index);
+        let is_missing =
+            |index: &usize| picture(index).is_some_and(|picture| picture.decoded.get().is_none());
         let mut missing: Vec<usize> = wanted.filter(is_missing).collect();
         for_each_shard(&mut missing, |_, index| drop(self.pixels(*index)));
     }
 
     /// The pixels of a picture, row by row; it is decoded unless it has been, or is just now by another thread.
     pub(super) fn pixels(&self, index: usize) -> Result<&[u8]> {
-        let picture = &self.pictures[index];
+        let Some(picture) = self.pictures.get(index) else {
+            let message = format!("expected a number below {}, found {index}", self.pictures.len());
+            return Err(Error::file(&self.root, message));
+        };
         let path = || self.root.join(&picture.name);
         let decoded = picture.decoded.get_or_init(|| {
             let bytes = read(&path()).map_err(|error| format!("cannot read: {error}"))?;
@@ -208,7 +213,7 @@ fn natural(name: &Path) -> Vec<(Vec<Part>, OsString)> {
         for run in text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
             let text = String::from_utf8_lossy(run).into_owned();
             let digits = text.trim_start_matches('0');
-            let is_number = run[0].is_ascii_digit();
+            let is_number = run.first().is_some_and(u8::is_ascii_digit);
             parts.push(if is_number {
                 Part::Number(digits.len(), digits.to_owned())
             } else {
@@ -246,11 +251,12 @@ fn note(names: &[PathBuf]) -> Option<String> {
     let count = |wanted: &str| names.iter().filter(|name| kind(name) == wanted).count();
     let most = READ.into_iter().max_by_key(|ending| count(ending))?;
     let odd: Vec<&PathBuf> = names.iter().filter(|name| kind(name) != most).collect();
-    if odd.is_empty() || (count(most) as f64) < MAJORITY * names.len() as f64 {
+    let first = odd.first()?.display();
+    if (count(most) as f64) < MAJORITY * names.len() as f64 {
         return None;
     }
     let others = if odd.len() > 1 { format!(" and {} more", odd.len() - 1) } else { String::new() };
-    let (all, first) = (names.len(), odd[0].display());
+    let all = names.len();
     Some(format!("of {all} pictures all are .{most} but {first}{others}; move away what does not belong"))
 }
 

@@ -32,7 +32,7 @@ pub(super) fn read<const AXES: usize>(path: &Path, what: &str) -> Result<([usize
     let size = 4 + 4 * AXES;
     file.by_ref().take(size as u64).read_to_end(&mut header).map_err(Error::io(path, "read"))?;
     let magic = [0, 0, 8, AXES as u8];
-    let found = &header[..header.len().min(4)];
+    let found = header.get(..4).unwrap_or(&header);
     if found != magic {
         return Err(failed(format!(
             "expected IDX {what}, which start with {magic:02x?}, found {found:02x?}"
@@ -42,7 +42,7 @@ pub(super) fn read<const AXES: usize>(path: &Path, what: &str) -> Result<([usize
         return Err(failed(format!("expected an IDX header of {size} bytes, found {}", header.len())));
     }
     let mut sizes = [0_usize; AXES];
-    for (axis, bytes) in sizes.iter_mut().zip(header[4..].as_chunks::<4>().0) {
+    for (axis, bytes) in sizes.iter_mut().zip(header.get(4..).unwrap_or_default().as_chunks::<4>().0) {
         *axis = u32::from_be_bytes(*bytes) as usize;
     }
     let shape = Shape::new(&sizes).map_err(|error| failed(format!("{what}: {error}")))?;

@@ -99,6 +99,7 @@ impl Images {
     /// [`Error::Io`] where something cannot be read, [`Error::File`] for a file that is not what it should be, and where
     /// there are no images.
     pub fn read_folder(path: &Path, size: [usize; 2], channels: usize, labelled: bool) -> Result<Self> {
+        super::check_pictures(size, channels)?;
         let (folder, labels, note) = Folder::open(path, size, channels, labelled)?;
         let [height, width] = size;
         let pixels = Pixels::Folder(Arc::new(folder));
@@ -192,7 +193,7 @@ impl Images {
             out.fill(T::nan());
             return Ok(());
         }
-        let rows = out.len() / self.width();
+        let rows = out.len() / self.width().max(1);
         drawn.extend((0..rows).map(|_| rng.random_range(0..self.facts.count)));
         self.copy(drawn, out)
     }
@@ -238,9 +239,14 @@ impl Images {
     ) -> Result<()> {
         let mut drawn = vec![false; self.facts.count];
         self.fill_with(rng, a, labels)?;
-        labels.iter().for_each(|&index| drawn[index] = true);
+        for &index in &*labels {
+            if let Some(drawn) = drawn.get_mut(index) {
+                *drawn = true;
+            }
+        }
         let all = drawn.iter().all(|drawn| *drawn);
-        let mut left: Vec<usize> = (0..drawn.len()).filter(|&index| all || !drawn[index]).collect();
+        let left = drawn.into_iter().enumerate().filter(|(_, drawn)| all || !drawn);
+        let mut left: Vec<usize> = left.map(|(index, _)| index).collect();
         left.shuffle(rng);
         let rows = b.len() / self.width().max(1);
         labels.clear();
@@ -252,10 +258,10 @@ impl Images {
 
     /// Turns numbers of images into their classes, none without classes.
     fn classify(&self, numbers: &mut Vec<usize>) {
-        if self.labels.is_empty() {
-            return numbers.clear();
-        }
-        numbers.iter_mut().for_each(|number| *number = self.labels[*number] as usize);
+        numbers.retain_mut(|number| {
+            let label = self.labels.get(*number);
+            label.map(|&label| *number = label as usize).is_some()
+        });
     }
 
     /// The pixels of an image, row by row.
@@ -264,9 +270,17 @@ impl Images {
     /// As [`Images::fill`].
     pub fn image(&self, index: usize) -> Result<&[u8]> {
         match &self.pixels {
-            Pixels::Here(pixels) => Ok(&pixels[index * self.width()..][..self.width()]),
+            Pixels::Here(pixels) => {
+                let (start, width) = (index.saturating_mul(self.width()), self.width());
+                pixels.get(start..).and_then(|rest| rest.get(..width)).ok_or_else(|| self.no_image(index))
+            }
             Pixels::Folder(folder) => folder.pixels(index),
         }
+    }
+
+    fn no_image(&self, index: usize) -> Error {
+        let expected = format!("a number below {}", self.facts.count);
+        Error::Setting { field: "image", expected, found: index.to_string() }
     }
 
     /// Decodes those of these images that are not decoded yet, several at a time.
@@ -309,14 +323,15 @@ impl Images {
     /// [`Error::Network`] where the images have another size; as [`Images::fill`].
     pub fn nearest(&self, rows: View<'_, f32>) -> Result<Vec<[(usize, f64); 2]>> {
         let failed = |error: tensor_ops::Error| Error::network("nearest images")(error.into());
-        let width = self.width();
+        // Where only facts are known there are no images, and none is near.
+        let (width, known) = (self.width().max(1), if self.are_there() { self.facts.count } else { 0 });
         let square = |row: &[f32]| row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
-        let count = rows.shape().len() / width.max(1);
+        let count = rows.shape().len() / width;
         let rows = rows.reshape([count, width]).map_err(failed)?;
         let mut nearest = vec![[(0, f64::INFINITY); 2]; count];
         let (mut images, mut products) = (Tensor::<f32>::default(), Tensor::default());
-        for first in (0..self.facts.count).step_by(COMPARED) {
-            let some = COMPARED.min(self.facts.count - first);
+        for first in (0..known).step_by(COMPARED) {
+            let some = COMPARED.min(known - first);
             images.resize([some, width]);
             let numbers: Vec<usize> = (first..first + some).collect();
             self.copy(&numbers, images.data_mut())?;
@@ -354,6 +369,7 @@ fn keep_nearer(best: &mut [(usize, f64); 2], found: (usize, f64)) {
 
 impl Labels {
     /// A class for each number that occurs, in their order.
+    #[expect(clippy::indexing_slicing, reason = "there is a place for each byte")]
     fn of(numbers: &[u8]) -> Self {
         let mut class = [None; 256];
         numbers.iter().for_each(|&number| class[usize::from(number)] = Some(0));

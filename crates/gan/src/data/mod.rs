@@ -217,18 +217,9 @@ impl Data {
     /// # Errors
     /// [`Error::Setting`] for one out of its range.
     pub(crate) fn check(&self) -> Result<()> {
-        let refuse = |field, expected: &str, found: String| {
-            Err(Error::Setting { field, expected: expected.to_owned(), found })
-        };
         match self {
-            Self::Folder { size, .. } if !size.iter().all(|side| (1..=LONGEST_SIDE).contains(side)) => {
-                let expected = format!("a height and a width from 1 to {LONGEST_SIDE}");
-                refuse("data.size", &expected, format!("{size:?}"))
-            }
-            Self::Folder { channels, .. } if ![1, 3].contains(channels) => {
-                refuse("data.channels", "1 (grey) or 3 (colour)", channels.to_string())
-            }
-            Self::Csv { .. } | Self::Digits {} | Self::Idx { .. } | Self::Folder { .. } => Ok(()),
+            &Self::Folder { size, channels, .. } => check_pictures(size, channels),
+            Self::Csv { .. } | Self::Digits {} | Self::Idx { .. } => Ok(()),
             _ => self.open().map(drop),
         }
     }
@@ -285,7 +276,6 @@ impl Data {
                 Images::read_idx(images, labels.as_deref()).map(Source::Images)
             }
             Self::Folder { ref path, size, channels, labels } => {
-                self.check()?;
                 Images::read_folder(path, size, channels, labels).map(Source::Images)
             }
         }
@@ -303,6 +293,19 @@ impl Data {
     }
 }
 
+/// Refuses a size of pictures, or a number of channels, that they cannot be brought to.
+fn check_pictures(size: [usize; 2], channels: usize) -> Result<()> {
+    let refuse = |field, expected: String, found: String| Err(Error::Setting { field, expected, found });
+    if !size.iter().all(|side| (1..=LONGEST_SIDE).contains(side)) {
+        let expected = format!("a height and a width from 1 to {LONGEST_SIDE}");
+        return refuse("data.size", expected, format!("{size:?}"));
+    }
+    if ![1, 3].contains(&channels) {
+        return refuse("data.channels", "1 (grey) or 3 (colour)".to_owned(), channels.to_string());
+    }
+    Ok(())
+}
+
 fn mixture(components: &[MixtureComponent]) -> Result<Source> {
     let number = |c: &MixtureComponent| match c.mean {
         Place::Number(mean) => Some(Component { weight: c.weight, mean, std: c.std }),
@@ -318,7 +321,8 @@ fn mixture(components: &[MixtureComponent]) -> Result<Source> {
         Place::Number(_) => None,
     };
     let means = components.iter().map(point).collect::<Option<Vec<_>>>().unwrap_or_default();
-    let fit = |mean: &Vec<f64>| mean.len() == means[0].len() && !mean.is_empty();
+    let fit =
+        |mean: &Vec<f64>| means.first().is_some_and(|first| mean.len() == first.len()) && !mean.is_empty();
     let right =
         |c: &MixtureComponent| c.weight > 0.0 && c.std > 0.0 && c.weight.is_finite() && c.std.is_finite();
     let finite = means.iter().flatten().all(|x| x.is_finite());

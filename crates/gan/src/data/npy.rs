@@ -40,8 +40,8 @@ pub fn read_npy<T: Scalar>(path: &Path) -> Result<Tensor<T>> {
             }
         },
     };
-    if let Some(place) = values.iter().position(|x| !T::from_f64(*x).is_finite()) {
-        return Err(failed(format!("number {place}: expected a finite number, found {}", values[place])));
+    if let Some((place, found)) = values.iter().enumerate().find(|(_, x)| !T::from_f64(**x).is_finite()) {
+        return Err(failed(format!("number {place}: expected a finite number, found {found}")));
     }
     let values = values.into_iter().map(T::from_f64).collect();
     Tensor::from_vec(shape, values).map_err(|error| failed(error.to_string()))

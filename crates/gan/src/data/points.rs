@@ -36,6 +36,11 @@ pub struct Modes {
 }
 
 impl Modes {
+    /// How many numbers a point has.
+    pub(crate) fn width(&self) -> usize {
+        self.means.first().map_or(0, Vec::len)
+    }
+
     /// As many modes on a circle around 0.
     pub(super) fn ring(modes: usize, radius: f64, std: f64) -> Self {
         let angles = (0..modes).map(|mode| TAU * mode as f64 / modes as f64);
@@ -73,34 +78,36 @@ impl Points {
     #[must_use]
     pub fn width(&self) -> usize {
         match self {
-            Self::Modes(modes) => modes.means[0].len(),
+            Self::Modes(modes) => modes.width(),
             Self::SwissRoll { .. } | Self::TwoMoons { .. } => 2,
         }
     }
 
     /// Fills `out` with independent draws, point after point.
     pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) {
-        for point in out.chunks_exact_mut(self.width()) {
-            let mut put = |place: usize, value: f64| point[place] = T::from_f64(value);
+        for point in out.chunks_exact_mut(self.width().max(1)) {
+            let mut put = |x: f64, y: f64| {
+                point.iter_mut().zip([x, y]).for_each(|(number, value)| *number = T::from_f64(value));
+            };
             match self {
                 Self::Modes(Modes { weights, means, stds }) => {
                     let mode = pick(weights.iter().copied(), 1.0, rng);
-                    means[mode]
-                        .iter()
-                        .enumerate()
-                        .for_each(|(i, mean)| put(i, mean + stds[mode] * normal(rng)));
+                    let std = stds.get(mode).copied().unwrap_or(f64::NAN);
+                    for (x, mean) in point.iter_mut().zip(means.get(mode).into_iter().flatten()) {
+                        *x = T::from_f64(mean + std * normal(rng));
+                    }
                 }
                 Self::SwissRoll { noise } => {
                     let t = PI * (1.5 + 3.0 * rng.random::<f64>());
-                    put(0, t * t.cos() / 6.0 + noise * normal(rng));
-                    put(1, t * t.sin() / 6.0 + noise * normal(rng));
+                    let x = t * t.cos() / 6.0 + noise * normal(rng);
+                    put(x, t * t.sin() / 6.0 + noise * normal(rng));
                 }
                 Self::TwoMoons { noise } => {
                     let (upper, angle) = (rng.random::<bool>(), PI * rng.random::<f64>());
                     let (x, y) = (angle.cos(), angle.sin());
                     let (x, y) = if upper { (x - 0.5, y - 0.25) } else { (0.5 - x, 0.25 - y) };
-                    put(0, x + noise * normal(rng));
-                    put(1, y + noise * normal(rng));
+                    let x = x + noise * normal(rng);
+                    put(x, y + noise * normal(rng));
                 }
             }
         }

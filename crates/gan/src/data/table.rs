@@ -105,20 +105,20 @@ impl Table {
 
     /// Fills `out` with rows drawn at random, each as often as any other, standardised; with NaN where there are none.
     pub fn fill<T: Scalar>(&self, rng: &mut impl Rng, out: &mut [T]) {
-        if self.rows.is_empty() {
+        let width = self.width().max(1);
+        let count = self.rows.len() / width;
+        if count == 0 {
             return out.fill(T::nan());
         }
-        let width = self.width();
-        let count = self.rows.len() / width;
         for row in out.chunks_exact_mut(width) {
-            let from = &self.rows[rng.random_range(0..count) * width..][..width];
+            let from = self.rows.get(rng.random_range(0..count) * width..).unwrap_or_default();
             row.iter_mut().zip(from).for_each(|(x, &value)| *x = T::from_f64(value));
         }
     }
 
     /// Maps standardised rows back to the file's units.
     pub fn restore<T: Scalar>(&self, rows: &mut [T]) {
-        for row in rows.chunks_exact_mut(self.width()) {
+        for row in rows.chunks_exact_mut(self.width().max(1)) {
             for (x, column) in row.iter_mut().zip(&self.columns) {
                 *x = T::from_f64(column.mean + column.std * x.as_f64());
             }
@@ -127,7 +127,7 @@ impl Table {
 
     /// Maps rows in the file's units to standardised ones.
     pub fn standardise<T: Scalar>(&self, rows: &mut [T]) {
-        for row in rows.chunks_exact_mut(self.width()) {
+        for row in rows.chunks_exact_mut(self.width().max(1)) {
             for (x, column) in row.iter_mut().zip(&self.columns) {
                 *x = T::from_f64((x.as_f64() - column.mean) / column.std);
             }
@@ -155,7 +155,7 @@ struct Lines<R> {
 impl<R: Read> Read for Lines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.text.read(buffer)?;
-        let end = buffer[..read].iter().rposition(|byte| b"\n\r".contains(byte));
+        let end = buffer.get(..read).unwrap_or_default().iter().rposition(|byte| b"\n\r".contains(byte));
         self.length = end.map_or(self.length + read, |end| read - end);
         if self.length > LONGEST {
             return Err(io::Error::other(format!("a line of more than {LONGEST} bytes")));

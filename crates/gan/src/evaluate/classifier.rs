@@ -57,7 +57,9 @@ impl Classifier {
             images.fill_labelled(rng, batch.data_mut(), &mut labels)?;
             targets.fill(0.0);
             for (row, &label) in targets.data_mut().chunks_exact_mut(classes).zip(&labels) {
-                row[label] = 1.0;
+                if let Some(target) = row.get_mut(label) {
+                    *target = 1.0;
+                }
             }
             model.train_on_batch(batch.view(), targets.view()).map_err(&failed)?;
         }
@@ -96,7 +98,7 @@ impl Classifier {
     /// What it sees in images, scaled to [-1, 1], one after the other.
     pub(super) fn look(&self, images: &[f64]) -> nn::Result<Seen> {
         let (row, classes) = (self.network.input_shape(), self.network.output_shape().len());
-        let count = images.len() / row.len();
+        let count = images.len() / row.len().max(1);
         let mut workspace = Workspace::default();
         let (mut features, mut probabilities) = (Vec::new(), Vec::with_capacity(count * classes));
         for part in images.chunks(LOOKED * row.len()) {
@@ -104,7 +106,8 @@ impl Classifier {
             let part = Tensor::from_vec(row.with_first(part.len() / row.len())?, pixels)?;
             let seen = self.network.forward(part.view(), &mut workspace)?;
             probabilities.extend(seen.data().iter().map(|&x| f64::from(x)));
-            features.extend(workspace.children[FEATURES].output.data().iter().map(|&x| f64::from(x)));
+            let of_layer = workspace.children.get(FEATURES).map_or(&[][..], |child| child.output.data());
+            features.extend(of_layer.iter().map(|&x| f64::from(x)));
         }
         let width = features.len() / count.max(1);
         Ok(Seen {
@@ -135,6 +138,11 @@ fn network(images: &Images) -> Result<Network<f32>> {
 }
 
 impl Seen {
+    /// How many images, at least 1.
+    fn count(&self) -> f64 {
+        self.probabilities.shape().first_dim().max(1) as f64
+    }
+
     /// The features, for measures of points.
     pub(super) fn rows(&self) -> Rows<'_> {
         Rows { data: self.features.data(), width: self.features.shape().last_dim() }
@@ -152,8 +160,12 @@ impl Seen {
     /// How many images are taken to be of each class, as shares.
     fn shares(&self) -> Vec<f64> {
         let mut shares = vec![0.0; self.probabilities.shape().last_dim()];
-        let count = self.probabilities.shape()[0].max(1) as f64;
-        self.classes().for_each(|(class, _)| shares[class] += 1.0 / count);
+        let count = self.count();
+        for (class, _) in self.classes() {
+            if let Some(share) = shares.get_mut(class) {
+                *share += 1.0 / count;
+            }
+        }
         shares
     }
 }
@@ -170,7 +182,7 @@ pub(super) fn measure(real: &Seen, generated: &Seen) -> Vec<Value> {
     let [of_real, of_generated] = [real, generated].map(Seen::shares);
     let confident = |seen: &Seen| {
         let sure = seen.classes().filter(|(_, probability)| *probability > CONFIDENT).count();
-        sure as f64 / seen.probabilities.shape()[0].max(1) as f64
+        sure as f64 / seen.count()
     };
     let smallest = |shares: &[f64]| shares.iter().copied().fold(f64::INFINITY, f64::min);
     let largest = |shares: &[f64]| shares.iter().copied().fold(0.0, f64::max);
@@ -197,8 +209,8 @@ fn kernel_distance(real: Rows<'_>, generated: Rows<'_>) -> f64 {
     let (real, generated) = (real.first(PAIRED), generated.first(PAIRED));
     let mean = |a: Rows<'_>, b: Rows<'_>, same: bool| {
         let (mut sum, mut pairs) = (0.0, 0.0);
-        for (i, x) in a.data.chunks_exact(a.width).enumerate() {
-            for (_, y) in b.data.chunks_exact(b.width).enumerate().filter(|(j, _)| !same || i != *j) {
+        for (i, x) in a.data.chunks_exact(a.width.max(1)).enumerate() {
+            for (_, y) in b.data.chunks_exact(b.width.max(1)).enumerate().filter(|(j, _)| !same || i != *j) {
                 let product: f64 = x.iter().zip(y).map(|(x, y)| x * y).sum();
                 sum += (product / a.width as f64 + 1.0).powi(3);
                 pairs += 1.0;

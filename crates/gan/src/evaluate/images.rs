@@ -50,16 +50,16 @@ pub(super) fn measure(
 
 /// The mean distance of images to the nearest of the data, for two samples and whether they are fresh.
 fn nearest_distances(images: &Images, samples: [(&[f64], bool); 2]) -> Result<[f64; 2]> {
-    let width = images.width();
-    let sought = samples.map(|(rows, _)| &rows[..rows.len().min(SOUGHT * width)]);
+    let width = images.width().max(1);
+    let sought = samples.map(|(rows, _)| rows.get(..SOUGHT * width).unwrap_or(rows));
     let rows: Vec<f32> = sought.concat().into_iter().map(|x| x as f32).collect();
     let rows = Tensor::from_vec([rows.len() / width, width], rows).unwrap_or_default();
     let mut nearest = images.nearest(rows.view())?.into_iter();
-    Ok([0, 1].map(|sample| {
-        let count = sought[sample].len() / width;
+    Ok(samples.map(|(rows, fresh)| {
+        let count = rows.len().min(SOUGHT * width) / width;
         // An image out of the data is the nearest to itself.
-        let place = usize::from(!samples[sample].1);
-        nearest.by_ref().take(count).map(|found| found[place].1).sum::<f64>() / count as f64
+        let distance = |[first, second]: [(usize, f64); 2]| if fresh { first.1 } else { second.1 };
+        nearest.by_ref().take(count).map(distance).sum::<f64>() / count as f64
     }))
 }
 

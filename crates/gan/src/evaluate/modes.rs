@@ -9,26 +9,31 @@ const HIGH_QUALITY: f64 = 3.0;
 /// Modes captured, those with at least one point of high quality; the share of such points; and the reverse KL
 /// divergence: that of the shares of points nearest to each mode from the modes' weights.
 pub(super) fn measure(modes: &Modes, generated: &[f64]) -> Vec<Value> {
-    let width = modes.means[0].len();
-    let mut captured = vec![false; modes.means.len()];
-    let mut counts = vec![0_u64; modes.means.len()];
+    let width = modes.width();
+    // How many points are nearest to each mode, and whether one of them is of high quality.
+    let mut seen = vec![(0_u64, false); modes.means.len()];
     let mut good = 0_u64;
-    for point in generated.chunks_exact(width) {
+    for point in generated.chunks_exact(width.max(1)) {
         let (mode, distance) = modes.nearest(point);
-        counts[mode] += 1;
-        if distance <= HIGH_QUALITY {
-            captured[mode] = true;
-            good += 1;
+        let is_near = distance <= HIGH_QUALITY;
+        good += u64::from(is_near);
+        if let Some((count, captured)) = seen.get_mut(mode) {
+            *count += 1;
+            *captured |= is_near;
         }
     }
-    let total = counts.iter().sum::<u64>() as f64;
-    let divergence = |(&count, weight): (&u64, &f64)| {
+    let total = seen.iter().map(|(count, _)| count).sum::<u64>() as f64;
+    let divergence = |(&(count, _), weight): (&(u64, bool), &f64)| {
         let share = count as f64 / total;
         if count == 0 { 0.0 } else { share * (share / weight).ln() }
     };
-    let reverse_kl = counts.iter().zip(&modes.weights).map(divergence).sum();
+    let reverse_kl = seen.iter().zip(&modes.weights).map(divergence).sum();
     vec![
-        Value { name: "modes", kind: Kind::Score, value: captured.iter().filter(|&&c| c).count() as f64 },
+        Value {
+            name: "modes",
+            kind: Kind::Score,
+            value: seen.iter().filter(|(_, captured)| *captured).count() as f64,
+        },
         Value { name: "high_quality", kind: Kind::Score, value: good as f64 / total },
         Value { name: "reverse_kl", kind: Kind::Distance, value: reverse_kl },
     ]

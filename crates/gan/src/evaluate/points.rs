@@ -11,6 +11,8 @@
 //! A row's reach is the distance to its k-th nearest neighbour in its own sample, with k = 5. What takes all pairs is
 //! computed from the first 2,500 rows of each sample, or 1,000 images.
 
+#![expect(clippy::indexing_slicing, reason = "rows are counted by the numbers that there are")]
+
 use std::ops::Range;
 
 use rand::SeedableRng;
@@ -129,7 +131,9 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn of(view: View<'a, f64>) -> Self {
-        Self { data: view.data(), width: view.shape().without_first().len() }
+        // Rows that are not there may have any size.
+        let width = if view.data().is_empty() { 0 } else { view.shape().without_first().len() };
+        Self { data: view.data(), width }
     }
 
     fn view(self) -> tensor_ops::Result<View<'a, f64>> {
@@ -149,19 +153,19 @@ impl<'a> Rows<'a> {
     }
 
     fn column(self, place: usize) -> Vec<f64> {
-        self.data.iter().skip(place).step_by(self.width).copied().collect()
+        self.data.iter().skip(place).step_by(self.width.max(1)).copied().collect()
     }
 
     /// The squared distances of a row to all of these.
     fn squares_from(self, row: &[f64], squares: &mut Vec<f64>) {
         squares.clear();
         let square = |other: &[f64]| row.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
-        squares.extend(self.data.chunks_exact(self.width).map(square));
+        squares.extend(self.data.chunks_exact(self.width.max(1)).map(square));
     }
 
     /// The squared length of each row.
     fn lengths(self) -> Vec<f64> {
-        self.data.chunks_exact(self.width).map(|row| row.iter().map(|x| x * x).sum()).collect()
+        self.data.chunks_exact(self.width.max(1)).map(|row| row.iter().map(|x| x * x).sum()).collect()
     }
 
     /// The squared distances of some of these rows to all of `other`, by abs(x)^2 + abs(y)^2 - 2 x y.

@@ -28,6 +28,7 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// [`Error::NotFinite`] where G's output is not finite.
     pub fn evaluate(&self, rows: usize, seed: u64) -> Result<Comparison> {
+        self.check_room(rows)?;
         self.compare(rows, &self.floor_of(rows, seed)?, &mut stream(seed, EVALUATION_STREAM))
     }
 
@@ -79,8 +80,8 @@ impl<T: Scalar> Session<T> {
     /// [`Error::Setting`] for rows of another length, or none.
     pub fn evaluate_samples(&self, mut samples: Tensor<f64>, seed: u64) -> Result<Comparison> {
         let (row, shape) = (self.trainer.generator().output_shape(), samples.shape());
-        let rows = shape.first().copied().unwrap_or(0);
-        if rows == 0 || shape.len() != rows * row.len() {
+        let rows = shape.first_dim();
+        if rows == 0 || shape.len() != rows.saturating_mul(row.len()) {
             let expected = format!("rows of {row}, one at least");
             return Err(Error::Setting { field: "samples", expected, found: shape.to_string() });
         }

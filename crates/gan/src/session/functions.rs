@@ -45,8 +45,9 @@ impl<T: Scalar> Session<T> {
     }
 
     /// Whether each number that G makes depends on the number of the latent at its own place alone.
+    #[expect(clippy::indexing_slicing, reason = "G takes and makes rows of `width` numbers, of 2 at least")]
     fn is_pointwise(&self, width: usize) -> Result<bool> {
-        if width == 1 {
+        if width < 2 {
             return Ok(true);
         }
         // Two rows that have one number in common.
@@ -90,7 +91,7 @@ impl<T: Scalar> Session<T> {
         let mut rows = rows.to_vec();
         self.source.standardise(&mut rows);
         let mut workspace = Workspace { logits: leaves_sigmoid_off(discriminator), ..Workspace::default() };
-        let width = discriminator.input_shape().len();
+        let width = discriminator.input_shape().len().max(1);
         let mut logits = Vec::new();
         for part in rows.chunks(SAMPLE_ROWS * width) {
             let shape = discriminator.input_shape().with_first(part.len() / width).map_err(failed)?;

@@ -355,7 +355,8 @@ impl<T: Scalar> Session<T> {
     /// # Errors
     /// Where the latents have another size, and for a class that there is not.
     pub fn generate(&self, latent: &Tensor<T>, class: impl Fn(usize) -> usize) -> Result<Tensor<T>> {
-        let count = latent.shape().first().copied().unwrap_or(0);
+        // A latent has a number at least: rows of none, of which there may be any number, are refused below.
+        let count = latent.shape().first_dim().min(latent.data().len());
         let labelled = if self.source.classes().is_some() { count } else { 0 };
         let labels: Vec<usize> = (0..labelled).map(class).collect();
         let mut rows = self.network_output(latent, &labels)?;
@@ -367,7 +368,7 @@ impl<T: Scalar> Session<T> {
     fn network_output(&self, latent: &Tensor<T>, labels: &[usize]) -> Result<Tensor<T>> {
         let generator = self.trainer.sampler();
         let failed = |error: tensor_ops::Error| Error::network("generator")(error.into());
-        let count = latent.shape().first().copied().unwrap_or(0);
+        let count = latent.shape().first_dim();
         let expected = self.batch_of(count)?;
         if latent.shape().rank() < 2 || latent.shape().len() != expected.len() {
             let expected = format!("latents of {} numbers each", generator.input_shape().len());
