@@ -43,6 +43,7 @@ impl fmt::Display for Failure {
             return write!(f, "error: {}", text(&line));
         }
         // What was found may be as long as a file.
-        write!(f, "error: {} ... {}", text(&line[..LONGEST]), text(&line[line.len() - LONGEST..]))
+        let (start, end) = (line.get(..LONGEST), line.get(line.len() - LONGEST..));
+        write!(f, "error: {} ... {}", text(start.unwrap_or_default()), text(end.unwrap_or_default()))
     }
 }

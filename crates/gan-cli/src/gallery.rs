@@ -34,7 +34,7 @@ pub(crate) fn save_samples(
     let grid = Grid { columns: columns.unwrap_or(grid.columns), ..grid };
     let grids = Grids { title: String::new(), panels: vec![grid] };
     if grids.area() > MOST_PIXELS {
-        let (count, area) = (samples.shape()[0], grids.area());
+        let (count, area) = (samples.shape().first_dim(), grids.area());
         let message = format!(
             "expected a picture of at most {MOST_PIXELS} pixels, found {area} for {count} images; .npy holds any number"
         );
@@ -46,7 +46,7 @@ pub(crate) fn save_samples(
 /// Real images, generated ones, and of each of those the one of the data that is nearest to it.
 pub(crate) fn beside(images: &Images, result: &Comparison) -> gan::Result<Grids> {
     let width = images.width();
-    let some = |rows: &[f64]| rows[..rows.len().min(BESIDE * BESIDE * width)].to_vec();
+    let some = |rows: &[f64]| rows.get(..BESIDE * BESIDE * width).unwrap_or(rows).to_vec();
     let mut generated = some(result.generated.data());
     let made = bytes(images, &generated);
     images.standardise(&mut generated);
@@ -100,8 +100,8 @@ pub(crate) fn save_animation(run: &RunDirectory) -> gan::Result<Option<PathBuf>>
         return Ok(None);
     }
     let step = (stages.len() - 1) as f64 / (stages.len().min(FRAMES) - 1) as f64;
-    let shown: Vec<PathBuf> =
-        (0..stages.len().min(FRAMES)).map(|i| stages[(i as f64 * step).round() as usize].clone()).collect();
+    let places = (0..stages.len().min(FRAMES)).map(|i| (i as f64 * step).round() as usize);
+    let shown: Vec<PathBuf> = places.filter_map(|place| stages.get(place).cloned()).collect();
     // A stage's picture that is broken is found before anything is written.
     let bytes = animate(&shown)?;
     let path = run.file_in("plots", "run.apng")?;

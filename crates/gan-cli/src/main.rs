@@ -1,5 +1,7 @@
 //! The program `gan`. Data goes to stdout, everything else to stderr.
 
+#![warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable)]
+
 mod arguments;
 mod failure;
 mod gallery;

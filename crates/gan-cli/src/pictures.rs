@@ -125,7 +125,7 @@ pub(crate) fn save_samples(
     samples: &Tensor<f64>,
     in_row: Option<usize>,
 ) -> gan::Result<()> {
-    let title = format!("{} samples", samples.shape()[0]);
+    let title = format!("{} samples", samples.shape().first_dim());
     let width = samples.shape().without_first().len().max(1);
     match source {
         Source::Numbers(_) => {
@@ -134,7 +134,7 @@ pub(crate) fn save_samples(
         }
         Source::Images(images) => gallery::save_samples(path, images, samples, in_row),
         Source::Points(_) | Source::Table(_) if width == 2 => {
-            let points = samples.data().chunks_exact(2).map(|row| (row[0], row[1])).collect();
+            let points = samples.data().as_chunks().0.iter().map(|&[x, y]| (x, y)).collect();
             let layers = vec![Layer { name: "generated", colour: VERMILLION, mark: Mark::Dots, points }];
             save(path, &Figure { title, x_label: "x", y_label: "y", layers, ..Figure::default() })
         }
@@ -252,7 +252,7 @@ fn points<T: Scalar>(session: &Session<T>, result: &Comparison) -> gan::Result<O
         return Ok(None);
     }
     let cloud = |name, colour, rows: &[f64]| {
-        let points = rows.chunks_exact(2).take(DOTS).map(|row| (row[0], row[1])).collect();
+        let points = rows.as_chunks().0.iter().take(DOTS).map(|&[x, y]| (x, y)).collect();
         Layer { name, colour, mark: Mark::Dots, points }
     };
     let axis =

@@ -50,7 +50,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
     let samples = match (&arguments.latent, arguments.count) {
         (Some(path), count) => {
             let latent = read_npy(path).map_err(Failure::input)?;
-            let found = latent.shape().first().copied().unwrap_or(0);
+            let found = latent.shape().first_dim();
             if let Some(count) = count.filter(|&count| count != found) {
                 let problem = format!("expected {count} latents, as --count says, found {found}");
                 return Err(Failure::input(format!("{}: {problem}", path.display())));
@@ -66,7 +66,7 @@ fn draw<T: Scalar + npyz::AutoSerialize>(
     write_samples(&arguments.out, &samples, session.source(), arguments.interpolate)
         .map_err(Failure::of_files)?;
     let written = arguments.out.display();
-    tell(&format!("{written}: {} samples of epoch {}", samples.shape()[0], session.epoch()));
+    tell(&format!("{written}: {} samples of epoch {}", samples.shape().first_dim(), session.epoch()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -33,7 +33,7 @@ impl<'a> Canvas<'a> {
         }
         let at = 4 * (y as usize * wide as usize + x as usize);
         let (r, g, b) = colour.rgb;
-        for (old, new) in self.pixels.data_mut()[at..at + 3].iter_mut().zip([r, g, b]) {
+        for (old, new) in self.pixels.data_mut().iter_mut().skip(at).zip([r, g, b]) {
             let (from, to) = (f64::from(*old), f64::from(new));
             *old = (from + (to - from) * colour.alpha * cover).round() as u8;
         }

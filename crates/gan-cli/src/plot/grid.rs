@@ -70,6 +70,7 @@ impl Grid {
             let x = left + self.gap() + number % self.columns * cell.0;
             let y = top + self.gap() + number / self.columns * cell.1;
             for (place, pixel) in image.chunks_exact(channels).enumerate() {
+                #[expect(clippy::indexing_slicing, reason = "a pixel is as long as there are channels")]
                 let colour = RGBColor(pixel[0], pixel[channels / 2], pixel[channels - 1]);
                 let (x, y) = (x + place % width * factor, y + place / width * factor);
                 for (dx, dy) in (0..factor * factor).map(|i| (i % factor, i / factor)) {

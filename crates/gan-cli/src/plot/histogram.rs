@@ -50,22 +50,25 @@ impl<'a> Plan<'a> {
     /// `columns` fixes the number of bins; without it their width is a round number.
     pub(super) fn new(series: &[Series<'a>], columns: Option<usize>) -> Self {
         let finite: Vec<Vec<f64>> = series.iter().map(|s| finite_sorted(s.values)).collect();
-        let decides = |i: &usize| series[*i].name != "input" && !finite[*i].is_empty();
-        let mut main: Vec<usize> = (0..series.len()).filter(decides).collect();
+        let all = || series.iter().zip(&finite).filter(|(_, values)| !values.is_empty());
+        let mut main: Vec<&[f64]> =
+            all().filter(|(series, _)| series.name != "input").map(|(_, values)| values.as_slice()).collect();
         if main.is_empty() {
-            main = (0..series.len()).filter(|&i| !finite[i].is_empty()).collect();
+            main = all().map(|(_, values)| values.as_slice()).collect();
         }
-        let bins = Bins::over(main.iter().map(|&i| finite[i].as_slice()), columns);
-        let densities: Vec<Vec<f64>> = finite.iter().map(|values| bins.densities(values)).collect();
-        let top = top(main.iter().map(|&i| peak(&densities[i])));
-        let curve = |(i, densities): (usize, Vec<f64>)| Curve {
-            name: series[i].name,
-            colour: colour(series[i].name, i),
-            peak: peak(&densities),
-            notes: notes(&finite[i], &bins, peak(&densities), top),
-            densities,
+        let bins = Bins::over(main.iter().copied(), columns);
+        let top = top(main.iter().map(|values| peak(&bins.densities(values))));
+        let curve = |(i, (series, values)): (usize, (&Series<'a>, &Vec<f64>))| {
+            let densities = bins.densities(values);
+            Curve {
+                name: series.name,
+                colour: colour(series.name, i),
+                peak: peak(&densities),
+                notes: notes(values, &bins, peak(&densities), top),
+                densities,
+            }
         };
-        Plan { curves: densities.into_iter().enumerate().map(curve).collect(), bins, top }
+        Plan { curves: series.iter().zip(&finite).enumerate().map(curve).collect(), bins, top }
     }
 }
 
@@ -82,7 +85,7 @@ fn colour(name: &str, index: usize) -> RGBColor {
         "real" => BLUE,
         "generated" => VERMILLION,
         "input" => GREY,
-        _ => SPARE[index % SPARE.len()],
+        _ => SPARE.get(index % SPARE.len()).copied().unwrap_or(GREY),
     }
 }
 
@@ -125,8 +128,10 @@ impl Bins {
         let (mut low, mut high, mut most) = (f64::INFINITY, f64::NEG_INFINITY, 0);
         for sorted in sets {
             let skip = sorted.len() / 1000;
-            low = low.min(sorted[skip]);
-            high = high.max(sorted[sorted.len() - 1 - skip]);
+            let (Some(lowest), Some(highest)) = (sorted.get(skip), sorted.iter().nth_back(skip)) else {
+                continue;
+            };
+            (low, high) = (low.min(*lowest), high.max(*highest));
             most = most.max(sorted.len());
         }
         if low > high {
@@ -161,8 +166,10 @@ impl Bins {
     fn densities(&self, values: &[f64]) -> Vec<f64> {
         let mut densities = vec![0.0; self.count];
         let share = 1.0 / (values.len() as f64 * self.width);
-        for i in values.iter().filter_map(|v| self.index(*v)) {
-            densities[i] += share;
+        for value in values {
+            if let Some(density) = self.index(*value).and_then(|place| densities.get_mut(place)) {
+                *density += share;
+            }
         }
         densities
     }

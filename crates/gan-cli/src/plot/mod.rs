@@ -97,7 +97,7 @@ fn png(picture: &impl Picture) -> Result<Vec<u8>, String> {
     let size = picture.size();
     let mut pixels = vec![255; 4 * size.0 as usize * size.1 as usize];
     paint(&Canvas::new(&mut pixels, size)?.into_drawing_area(), picture)?;
-    let opaque: Vec<u8> = pixels.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    let opaque: Vec<u8> = pixels.as_chunks().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
     encode(&opaque, size).map_err(line)
 }
 

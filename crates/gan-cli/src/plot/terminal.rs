@@ -41,7 +41,8 @@ fn block(part: f64, level: usize, rows: usize) -> char {
     let eighths = (part * 8.0 * rows as f64).round().min(8.0 * rows as f64) as usize;
     // The smallest bar is drawn, so that an empty bin differs from a low one.
     let eighths = if part > 0.0 { eighths.max(1) } else { 0 };
-    [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][eighths.saturating_sub(8 * level).min(8)]
+    let blocks = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    blocks.get(eighths.saturating_sub(8 * level)).copied().unwrap_or('█')
 }
 
 /// `bars` in the nearest of the 216 colours that nearly every terminal has.
@@ -61,9 +62,12 @@ fn axis(bins: &Bins, margin: usize) -> String {
         let Some(column) = bins.index(value) else { continue };
         let number: Vec<char> = short(value).chars().collect();
         let from = (margin + 2 + column).saturating_sub(number.len() / 2);
-        if from >= free && from + number.len() <= numbers.len() {
-            ticks[column] = '┬';
-            numbers[from..from + number.len()].copy_from_slice(&number);
+        if from >= free
+            && let Some(place) = numbers.get_mut(from..from + number.len())
+            && let Some(tick) = ticks.get_mut(column)
+        {
+            place.copy_from_slice(&number);
+            *tick = '┬';
             free = from + number.len() + 1;
         }
     }
