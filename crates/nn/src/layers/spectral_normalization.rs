@@ -107,8 +107,7 @@ impl<T: Scalar> Normalised<T> {
         }
         // The same parameters with other values, in buffers that are kept.
         let mut lent = [KERNEL, BIAS].map(|place| {
-            let Parameter { layer, name, trainable, learned, .. } =
-                parameters[place.min(parameters.len() - 1)];
+            let Parameter { layer, name, trainable, learned, .. } = parameters[place];
             Parameter { layer, name, value: std::mem::take(&mut scratch[place]), trainable, learned }
         });
         let result = work(&lent[..1 + usize::from(biased)], norm, scratch);
@@ -179,10 +178,6 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
 
     fn multiply_adds(&self, input: Shape) -> Result<usize> {
         self.inner.multiply_adds(input)
-    }
-
-    fn rows_together(&self) -> usize {
-        self.inner.rows_together()
     }
 
     fn advance(
