@@ -414,6 +414,12 @@ mod tests {
     }
 
     #[test]
+    fn what_has_another_shape_is_refused() {
+        let check = |shape: Shape| check_shape(&crate::layers::Flatten {}, "a", &Tensor::zeros([2]), shape);
+        assert!(check([2].into()).is_ok() && check([2, 1].into()).is_err());
+    }
+
+    #[test]
     fn places_are_told_axis_by_axis() {
         let tensor = Tensor::zeros([2, 3, 4]);
         assert_eq!([0, 7, 23].map(|flat| index_of(&tensor, flat)), [[0, 0, 0], [0, 1, 3], [1, 2, 3]]);

@@ -183,6 +183,8 @@ fn what_is_left_out_follows_from_the_noise() {
         let zeros = dropped(&once, 1).iter().skip(place).step_by(2).filter(|&&y| y == 0.0).count();
         assert!((8..24).contains(&zeros), "{zeros} of 32");
     }
+    let few = dropped(&network([64], r#"[{"layer": "dropout", "rate": 0.125}]"#).unwrap(), 1);
+    assert!((1..20).contains(&few.iter().filter(|&&y| y == 0.0).count()), "{few:?}");
     // What is kept makes up for what is left out.
     assert!(dropped(&once, 1).iter().all(|&y| y == 0.0 || y == 2.0));
     let twice = dropped(&network([64], &format!("[{half}, {half}]")).unwrap(), 1);

@@ -222,7 +222,7 @@ mod tests {
             source.fill(&mut ChaCha8Rng::seed_from_u64(1), &mut rows).unwrap();
             let found = measure(known, &rows, (&rows, &[]), width, true).unwrap();
             let found: Vec<_> = found.iter().map(|value| value.name).collect();
-            assert_eq!(names(&source)[..found.len()], found);
+            assert!(found.len() > 5 && names(&source).starts_with(&found), "{found:?}");
             let floor = Floor(vec![0.0; found.len()]);
             assert_eq!(evaluate(known, &rows, (&rows, &[]), width, &floor).unwrap().count, 20);
         }
