@@ -54,7 +54,7 @@ impl Augment {
         self != Self::default()
     }
 
-    pub(crate) fn check(self, row: Shape, packing: usize) -> Result<()> {
+    pub(crate) fn check(self, row: Shape) -> Result<()> {
         let refuse = |field, expected: &str, found: String| {
             Err(Error::Setting { field, expected: expected.to_owned(), found })
         };
@@ -68,9 +68,13 @@ impl Augment {
                 return refuse(field, "a number from 0 to 1", share.to_string());
             }
         }
-        if self.is_on() && (row.rank() != 3 || packing != 1) {
-            let found = if packing == 1 { row.to_string() } else { format!("train.packing {packing}") };
-            return refuse("augment", "rows of height, width and channels, each seen by itself", found);
+        // Those are never packed.
+        if self.is_on() && row.rank() != 3 {
+            return refuse(
+                "augment",
+                "rows of height, width and channels, each seen by itself",
+                row.to_string(),
+            );
         }
         Ok(())
     }
@@ -266,6 +270,14 @@ mod tests {
         assert_eq!(changed(lit), [-1.0, 1.0, 3.0, 5.0, 7.0, 9.0]);
     }
 
+    #[test]
+    fn each_image_has_a_change_of_its_own() {
+        let images = Tensor::from_vec([2, 1, 2, 1], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        let seen = |changes: &[Change]| seen(changes, images.view(), &mut Tensor::default()).to_tensor();
+        assert_eq!(seen(&[]), images);
+        assert_eq!(seen(&[Change { flip: true, ..NOTHING }, NOTHING]).data(), [2.0, 1.0, 3.0, 4.0]);
+    }
+
     /// <A x, y> = <x, A' y>, with A x the change but for its constant.
     #[test]
     fn gradients_go_back_through_the_adjoint() {
@@ -290,18 +302,35 @@ mod tests {
 
     #[test]
     fn changes_stay_within_their_bounds_and_reach_them() {
-        let image = Shape::from([16, 8, 1]);
-        let augment = Augment { shift: 0.125, cutout: 0.5, contrast: 0.5, ..Augment::default() };
+        let augment = Augment { shift: 0.125, cutout: 0.5, brightness: 0.25, contrast: 0.5, flip: false };
         let rng = &mut ChaCha8Rng::seed_from_u64(3);
-        let changes: Vec<Change> = (0..2000).map(|_| augment.draw(image, rng)).collect();
-        for (axis, side) in [16_i64, 8].into_iter().enumerate() {
-            let shifts = || changes.iter().map(|change| change.shift[axis]);
-            assert_eq!((shifts().min(), shifts().max()), (Some(-side / 8), Some(side / 8)));
-            let starts = || changes.iter().map(|change| change.hole[0][axis]);
-            assert_eq!((starts().min(), starts().max()), (Some(-side / 4), Some(side - side / 4)));
-            assert!(changes.iter().all(|change| change.hole[1][axis] - change.hole[0][axis] == side / 2));
+        let mut drawn = |sides: [i64; 2]| -> Vec<Change> {
+            let image = Shape::from([sides[0] as usize, sides[1] as usize, 1]);
+            let changes: Vec<Change> = (0..2000).map(|_| augment.draw(image, rng)).collect();
+            for (axis, side) in sides.into_iter().enumerate() {
+                let (shift, hole) = ((side as f64 / 8.0).round() as i64, side / 2);
+                let shifts = || changes.iter().map(|change| change.shift[axis]);
+                assert_eq!((shifts().min(), shifts().max()), (Some(-shift), Some(shift)));
+                let starts = || changes.iter().map(|change| change.hole[0][axis]);
+                // A hole of an odd size has its middle in a pixel, one of an even size between two.
+                let last = side - hole % 2 - hole / 2;
+                assert_eq!((starts().min(), starts().max()), (Some(-(hole / 2)), Some(last)));
+                assert!(changes.iter().all(|change| change.hole[1][axis] - change.hole[0][axis] == hole));
+            }
+            changes
+        };
+        drawn([10, 6]);
+        let changes = drawn([16, 8]);
+        assert!(changes.iter().all(|change| !change.flip));
+        for (of, low, high) in [
+            ((|change| change.brightness) as fn(&Change) -> f64, -0.25, 0.25),
+            (|change| change.contrast, 0.5, 1.5),
+        ] {
+            let reached = |near: f64| changes.iter().any(|change| (of(change) - near).abs() < 5e-3);
+            assert!(changes.iter().all(|change| (low..high).contains(&of(change))));
+            assert!(reached(low) && reached(high));
         }
-        assert!(changes.iter().all(|c| !c.flip && c.brightness == 0.0 && (0.5..1.5).contains(&c.contrast)));
+        let image = Shape::from([16, 8, 1]);
         let none = Augment::default().draw(image, rng);
         let mut out = vec![0.0; 128];
         let x: Vec<f64> = (0..128).map(f64::from).collect();

@@ -188,3 +188,30 @@ impl Objective {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Logits of which some are at the middle, and some equal to those they face.
+    #[test]
+    fn rows_on_the_right_side_are_counted() {
+        let logits = [[2.0, 0.5, 0.25, 0.0, 1.0, -1.0], [1.0, 0.0, -1.0, 0.5, 1.0, -2.0]];
+        let logits = Tensor::from_vec([12, 1], logits.concat()).unwrap();
+        let [real, fake] = [0..6, 6..12].map(|rows| logits.view().rows(rows).unwrap());
+        for (objective, of_discriminator, of_generator) in [
+            (Objective::default(), 7, 3),
+            (Objective::Hinge {}, 7, 3),
+            (Objective::LeastSquares {}, 6, 2),
+            (Objective::Wasserstein {}, 8, 3),
+            (Objective::RelativisticPaired {}, 8, 1),
+        ] {
+            let gradient = &mut Tensor::default();
+            let right = [
+                objective.judge_discriminator(logits.view(), 6, gradient).right,
+                objective.judge_generator(real, fake, 6, gradient).right,
+            ];
+            assert_eq!(right, [of_discriminator, of_generator], "{objective:?}");
+        }
+    }
+}

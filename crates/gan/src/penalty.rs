@@ -54,6 +54,11 @@ impl Penalty {
         Self { r1: r1 * factor, r2: r2 * factor, wgan_gp: wgan_gp * factor, schedule }
     }
 
+    /// Whether it is on real and on fake rows: then one pass does for both.
+    pub(crate) fn is_on_both(self) -> bool {
+        self.r1 > 0.0 && self.r2 > 0.0
+    }
+
     /// The penalty on a discriminator, and its gradient with respect to all parameters that are trainable, which is
     /// added to `gradients`.
     ///
@@ -224,5 +229,25 @@ impl<T: Scalar> PenaltyPass<T> {
         let learn = Wanted { input: false, parameters: true };
         discriminator.backward_tangent(input, grad_output, learn, gradients, workspace, tangents)?;
         Ok(penalty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_scales_every_weight() {
+        let schedule = Schedule { shape: nn::ScheduleShape::Linear, end: 0.5, warm_up: 0.0 };
+        let penalty = Penalty { r1: 1.0, r2: 2.0, wgan_gp: 4.0, schedule };
+        assert_eq!(penalty.at(0.5), Penalty { r1: 0.75, r2: 1.5, wgan_gp: 3.0, schedule });
+    }
+
+    /// Where D does not change with its input, no direction is the one to go.
+    #[test]
+    fn a_gradient_of_zero_is_punished_and_has_no_gradient() {
+        assert_eq!(Punished::DistanceFromUnit(2.0).of(0.0), (2.0, 0.0));
+        assert_eq!(Punished::DistanceFromUnit(2.0).of(4.0), (2.0, 2.0));
+        assert_eq!(Punished::Length(3.0).of(4.0), (6.0, 3.0));
     }
 }

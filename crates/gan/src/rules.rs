@@ -55,7 +55,7 @@ impl Rules {
             let expected = format!("an output {packed}{seen}, the discriminator's input");
             return refuse("generator.layers", expected, made.to_string());
         }
-        self.augment.check(made, self.packing)?;
+        self.augment.check(made)?;
         match self.clip_norm {
             Some(norm) if !(norm > 0.0 && norm.is_finite()) => {
                 refuse("train.clip_norm", "a number > 0".to_owned(), norm.to_string())

@@ -338,7 +338,7 @@ impl<T: Scalar> Trainer<T> {
             let (batch, loss) = (batch.view(), grad_output.view());
             let (real, fake) = (batch.rows(0..count)?, batch.rows(count..2 * count)?);
             let (mut sum, mut rest) = (0.0, penalty);
-            if penalty.r1 > 0.0 && penalty.r2 > 0.0 && !d.load().whole_batch {
+            if penalty.is_on_both() && !d.load().whole_batch {
                 // Of the very rows that the loss is of: one pass for all. Not where real rows depend on fake ones.
                 rest = Penalty { r1: 0.0, r2: 0.0, ..penalty };
                 let by_row = |row| Punished::Length(if row < count { penalty.r1 } else { penalty.r2 });

@@ -464,20 +464,26 @@ fn what_no_memory_holds_is_refused_before_it_is_asked_for() {
             "evaluate.rows=1000000000",
             "evaluate.rows: expected what fits into memory, found 2400000000000 bytes of ",
         ),
+        // Of 4 bytes: weights, gradients and two moments, and their average where one is kept; and all outputs for a row.
         (
             "generator.layers.1.filters=10000000000",
-            "generator.layers: expected what fits into memory, found ",
+            "generator.layers: expected what fits into memory, found 12320000022816 bytes of ",
+        ),
+        (
+            "generator.layers.1.filters=10000000000 train.ema_decay=0.9",
+            "generator.layers: expected what fits into memory, found 14400000023220 bytes of ",
         ),
         (
             "discriminator.layers.1.units=1000000000",
-            "discriminator.layers: expected what fits into memory, found ",
+            "discriminator.layers: expected what fits into memory, found 4020000002620 bytes of ",
         ),
         ("train.packing=9223372036854775807", "train.batch: expected a multiple of train.packing"),
     ] {
         let begun = std::time::Instant::now();
         let mut message = String::new();
         let memory = allocation_counter::measure(|| {
-            let session = parse(notebook(), &[setting]).and_then(Session::<f32>::new);
+            let settings: Vec<&str> = setting.split(' ').collect();
+            let session = parse(notebook(), &settings).and_then(Session::<f32>::new);
             message = session.unwrap_err().to_string();
         });
         assert!(message.starts_with(field), "{setting}: {message}");

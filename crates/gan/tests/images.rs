@@ -518,6 +518,8 @@ fn what_cannot_be_changed_is_refused() {
     let refused = |overrides: &[&str], message: &str| {
         assert_eq!(session(DIGITS, overrides).unwrap_err().to_string(), message);
     };
+    let packed = "train.packing: expected at least 1, and 1 where rows have more than one axis, found 2";
+    refused(&["train.batch=2", "train.packing=2", "discriminator.input=[128]"], packed);
     refused(&["augment.shift=1.5"], "augment.shift: expected a number from 0 to 1, found 1.5");
     let flat = [
         "augment.flip=true",
@@ -563,4 +565,13 @@ fn samples_need_no_images_and_other_images_are_noticed() {
     let mut sampler = Session::<f32>::without_data(run.config().clone()).unwrap();
     sampler.restore(&bytes).unwrap();
     assert_eq!(sampler.sample(3, 1, None).unwrap(), expected);
+}
+
+#[test]
+fn images_of_one_class_need_no_classifier() {
+    let files = folder(&[("a/1.pgm", pgm(8, 8, 0)), ("a/2.pgm", pgm(8, 8, 255))]);
+    let path = files.path().to_str().unwrap();
+    let data = format!("data={{ kind = \"folder\", path = {path:?}, size = [8, 8], labels = true }}");
+    let mut run = session(DIGITS, &[&data]).unwrap();
+    assert_eq!(run.prepare_classifier(None, || panic!("a training begins")).unwrap(), None);
 }

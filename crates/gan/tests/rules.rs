@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gan::{Objective, Penalty, Rules, StepScore, Trainer};
-use nn::layers::{Dense, Lambda, LayerConfig, MinibatchStd, SpectralNormalization};
-use nn::{Activation, Layer, Network, Optimizer, Sgd};
+use gan::{Augment, Objective, Penalty, Rules, StepScore, Trainer};
+use nn::layers::{
+    BatchNormalization, Dense, Flatten, LabelEmbedding, Lambda, LayerConfig, MinibatchStd, Projection,
+    Reshape, SpectralNormalization,
+};
+use nn::{Activation, Layer, Network, Optimizer, Sgd, Shape, Workspace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tensor_ops::Tensor;
@@ -18,18 +21,35 @@ fn dense(units: usize, activation: Activation) -> Box<dyn Layer<f64>> {
     Box::new(Dense { activation, ..Dense::new(units) })
 }
 
-/// G, and D with a Lambda and two kinds of curved activations, both of which take steps of just their gradients.
+/// G, and D with a Lambda and two kinds of curved activations, both of which take steps of just their gradients. Their
+/// rows are images where the rules say how to change them.
 fn trainer(rules: Rules) -> Trainer<f64> {
     let rng = &mut ChaCha8Rng::seed_from_u64(3);
     let decorate = Lambda::new("concat([x, square(x - mean(x, axis=1))], axis=1)").unwrap();
-    let discriminator: Vec<Box<dyn Layer<f64>>> = vec![
+    let mut discriminator: Vec<Box<dyn Layer<f64>>> = vec![
         Box::new(decorate),
         dense(4, Activation::Tanh),
         dense(3, Activation::Silu),
         dense(1, Activation::Sigmoid),
     ];
-    let generator = Network::new([LATENT], generator(), rng).unwrap();
-    let discriminator = Network::new([rules.packing * ROW], discriminator, rng).unwrap();
+    let (mut generator, mut seen) = (generator(), Shape::from([rules.packing * ROW]));
+    if rules.augment.is_on() {
+        seen = [1, ROW, 1].into();
+        generator.push(Box::new(Reshape { target_shape: seen.to_vec() }));
+        discriminator.insert(0, Box::new(Flatten {}));
+    }
+    joined(generator, (discriminator, seen), rules, rng)
+}
+
+/// Both, with steps of just their gradients.
+fn joined(
+    generator: Vec<Box<dyn Layer<f64>>>,
+    (discriminator, seen): (Vec<Box<dyn Layer<f64>>>, Shape),
+    rules: Rules,
+    rng: &mut ChaCha8Rng,
+) -> Trainer<f64> {
+    let generator = Network::new([LATENT], generator, rng).unwrap();
+    let discriminator = Network::new(seen, discriminator, rng).unwrap();
     let sgd = Optimizer::Sgd(Sgd { learning_rate: 1.0, ..Sgd::default() });
     Trainer::new((generator, sgd), (discriminator, sgd), rules).unwrap()
 }
@@ -39,18 +59,24 @@ fn generator() -> Vec<Box<dyn Layer<f64>>> {
 }
 
 fn random(columns: usize, seed: u64) -> Tensor<f64> {
+    rows_of(BATCH, columns, seed)
+}
+
+fn rows_of(rows: usize, columns: usize, seed: u64) -> Tensor<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    Tensor::from_fn([BATCH, columns], || rng.random_range(-1.0..1.0))
+    Tensor::from_fn([rows, columns], || rng.random_range(-1.0..1.0))
 }
 
 fn d_step(trainer: &mut Trainer<f64>) -> StepScore {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let mixing = Tensor::from_fn([BATCH / trainer.rules().packing], || rng.random_range(0.0..1.0));
     let (real, latent) = (random(ROW, 1), random(LATENT, 2));
+    trainer.draw_changes(BATCH, &mut rng);
     trainer.discriminator_step(real.view(), latent.view(), Some(mixing.view())).unwrap()
 }
 
 fn g_step(trainer: &mut Trainer<f64>) -> StepScore {
+    trainer.draw_changes(BATCH, &mut ChaCha8Rng::seed_from_u64(9));
     trainer.generator_step(random(LATENT, 2).view(), Some(random(ROW, 1).view())).unwrap()
 }
 
@@ -88,6 +114,7 @@ fn check_gradient(
     let mut stepped = trainer(rules);
     let before = network(&mut stepped).parameters().to_vec();
     step(&mut stepped);
+    assert!(before != network(&mut stepped).parameters(), "{rules:?}: nothing was learned");
     for (place, (before, after)) in before.iter().zip(network(&mut stepped).parameters()).enumerate() {
         for index in 0..before.value.shape().len() {
             let at = |offset: f64| {
@@ -127,6 +154,96 @@ fn a_step_of_g_follows_the_gradient_of_its_loss() {
     }
 }
 
+#[test]
+fn steps_on_changed_images_follow_the_gradient_too() {
+    let augment = Augment { flip: true, shift: 0.4, brightness: 0.5, contrast: 0.5, ..Augment::default() };
+    for objective in [Objective::default(), Objective::RelativisticPaired {}] {
+        let rules = Rules { objective, augment, ..Rules::default() };
+        check_gradient(rules, d_step, |trainer| trainer.networks_mut().1);
+        check_gradient(rules, g_step, |trainer| trainer.networks_mut().0);
+    }
+    let mut trainer = trainer(Rules { augment, ..Rules::default() });
+    trainer.draw_changes(BATCH - 1, &mut ChaCha8Rng::seed_from_u64(9));
+    let error = trainer.generator_step(random(LATENT, 2).view(), None).unwrap_err().to_string();
+    assert_eq!(error, "generator step: expected 12 changes of images, drawn before the step, found [10]");
+}
+
+/// So many rows that they are cut into several shards.
+const MANY: usize = 1200;
+
+/// Checks that steps report the loss and the accuracy of all rows, as D's logits of them give it.
+#[track_caller]
+fn check_scores(rules: Rules, last: Activation, labels: &[usize]) {
+    let rng = &mut ChaCha8Rng::seed_from_u64(5);
+    let (mut generator, mut discriminator) = (generator(), vec![dense(64, Activation::Tanh), dense(1, last)]);
+    generator[0] = dense(64, Activation::Tanh);
+    if !labels.is_empty() {
+        generator.insert(0, Box::new(LabelEmbedding::new(3, 2)));
+        discriminator[1] = Box::new(Projection::new(3));
+    }
+    let seen = Shape::from([rules.packing * ROW]);
+    let mut trainer = joined(generator, (discriminator, seen), rules, rng);
+    let (real, latent) = (rows_of(MANY, ROW, 1), rows_of(MANY, LATENT, 2));
+    trainer.set_labels(labels);
+    let load = trainer.generator().load().and(trainer.discriminator().load());
+    assert!(load.shards(MANY / rules.packing) > 1);
+
+    let workspace = || Workspace { labels: labels.to_vec(), ..Workspace::default() };
+    let logits = |rows: &Tensor<f64>| {
+        let seen = seen.with_first(MANY / rules.packing).unwrap();
+        let mut workspace = Workspace { logits: last == Activation::Sigmoid, ..workspace() };
+        let rows = rows.view().reshape(seen).unwrap();
+        trainer.discriminator().forward(rows, &mut workspace).unwrap().to_tensor()
+    };
+    let fake = trainer.generator().forward(latent.view(), &mut workspace()).unwrap().to_tensor();
+    let (of_real, of_fake) = (logits(&real), logits(&fake));
+    let count = of_real.shape().len();
+    let both = [of_real.data(), of_fake.data()].concat();
+    let both = Tensor::from_vec([2 * count, 1], both).unwrap();
+    let gradient = &mut Tensor::default();
+    let g = rules.objective.judge_generator(of_real.view(), of_fake.view(), count, gradient);
+    let d = rules.objective.judge_discriminator(both.view(), count, gradient);
+
+    // D's step leaves G as it is, so the logits of G's own step come from a D that is put back.
+    let weights = trainer.discriminator().parameters().to_vec();
+    let found = trainer.discriminator_step(real.view(), latent.view(), None).unwrap();
+    approx::assert_relative_eq!(found.loss, d.loss, max_relative = 1e-12);
+    assert_eq!(found.accuracy, d.right as f64 / (2 * count) as f64);
+    trainer.networks_mut().1.parameters_mut().clone_from_slice(&weights);
+    let found = trainer.generator_step(latent.view(), Some(real.view())).unwrap();
+    approx::assert_relative_eq!(found.loss, g.loss, max_relative = 1e-12);
+    assert_eq!(found.accuracy, g.right as f64 / count as f64);
+}
+
+#[test]
+fn a_step_reports_the_loss_of_all_rows() {
+    let labels: Vec<usize> = (0..MANY).map(|row| row * row % 3).collect();
+    for objective in [Objective::default(), Objective::RelativisticPaired {}] {
+        let rules = Rules { objective, ..Rules::default() };
+        check_scores(rules, Activation::Sigmoid, &[]);
+        check_scores(rules, Activation::Tanh, &[]);
+        check_scores(rules, Activation::Linear, &labels);
+        check_scores(Rules { packing: 2, ..rules }, Activation::Sigmoid, &[]);
+    }
+}
+
+#[test]
+fn penalties_add_up_also_where_real_rows_depend_on_fake_ones() {
+    for depends in [false, true] {
+        let of = |r1: f64, r2: f64| {
+            let mut discriminator = vec![dense(4, Activation::Tanh), dense(1, Activation::Linear)];
+            if depends {
+                discriminator.insert(1, Box::new(BatchNormalization::default()));
+            }
+            let rules = Rules { penalty: Penalty { r1, r2, ..Penalty::default() }, ..Rules::default() };
+            let rng = &mut ChaCha8Rng::seed_from_u64(3);
+            d_step(&mut joined(generator(), (discriminator, [ROW].into()), rules, rng)).penalty
+        };
+        approx::assert_relative_eq!(of(0.7, 0.2), of(0.7, 0.0) + of(0.0, 0.2), max_relative = 1e-12);
+        assert!(of(0.7, 0.0) > 0.0 && of(0.0, 0.2) > 0.0);
+    }
+}
+
 /// D of layers whose rows or parameters depend on each other.
 fn coupled() -> Trainer<f64> {
     let rng = &mut ChaCha8Rng::seed_from_u64(3);
@@ -140,11 +257,8 @@ fn coupled() -> Trainer<f64> {
         normalised(3, Activation::Silu),
         dense(1, Activation::Linear),
     ];
-    let generator = Network::new([LATENT], generator(), rng).unwrap();
-    let discriminator = Network::new([ROW], discriminator, rng).unwrap();
-    let sgd = Optimizer::Sgd(Sgd { learning_rate: 1.0, ..Sgd::default() });
     let penalty = Penalty { r1: 0.2, r2: 0.4, wgan_gp: 1.5, ..Penalty::default() };
-    Trainer::new((generator, sgd), (discriminator, sgd), Rules { penalty, ..Rules::default() }).unwrap()
+    joined(generator(), (discriminator, [ROW].into()), Rules { penalty, ..Rules::default() }, rng)
 }
 
 #[test]
@@ -199,6 +313,20 @@ fn penalties_are_those_of_the_gradients_of_d() {
     approx::assert_relative_eq!(value(r2), 2.5 * square, max_relative = 1e-12);
     approx::assert_relative_eq!(value(wgan_gp), 2.0 * (square.sqrt() - 1.0).powi(2), max_relative = 1e-12);
     assert_eq!(value(none), 0.0);
+
+    let error = |penalty: Penalty, fake: &Tensor<f64>, mixing: &Tensor<f64>| {
+        let rows = [real.view(), fake.view()];
+        penalty.value_and_gradient(&network, rows, mixing.view(), &mut network.gradients()).err()
+    };
+    let few = Tensor::full([BATCH - 1], 0.25);
+    assert_eq!(error(r1, &fake, &few), None);
+    for error in [error(wgan_gp, &fake, &few), error(none, &rows_of(BATCH - 1, 3, 2), &mixing)] {
+        let error = error.unwrap().to_string();
+        assert!(
+            error.starts_with("penalty: expected fake rows and mixing for real rows [6, 3], found"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -259,6 +387,15 @@ fn the_rate_scales_a_step() {
 }
 
 #[test]
+fn the_penalty_can_change_between_steps() {
+    let penalty = Penalty { r1: 1.0, ..Penalty::default() };
+    let mut trainer = trainer(Rules { penalty, ..Rules::default() });
+    assert!(d_step(&mut trainer).penalty > 0.0);
+    trainer.set_penalty(Penalty::default());
+    assert_eq!(d_step(&mut trainer).penalty, 0.0);
+}
+
+#[test]
 fn what_a_step_needs_is_asked_for() {
     let relative = Rules { objective: Objective::RelativisticPaired {}, ..Rules::default() };
     let error = trainer(relative).generator_step(random(LATENT, 2).view(), None).unwrap_err().to_string();
@@ -269,6 +406,24 @@ fn what_a_step_needs_is_asked_for() {
     let (real, latent) = (random(ROW, 1), random(LATENT, 2));
     let error = trainer(rules).discriminator_step(real.view(), latent.view(), None).unwrap_err().to_string();
     assert_eq!(error, "discriminator step: expected mixing of 6 numbers for wgan_gp, found []");
+
+    // Of another length; where nothing is mixed, it is not looked at.
+    let five = Tensor::full([5], 0.5);
+    let error = trainer(rules)
+        .discriminator_step(real.view(), latent.view(), Some(five.view()))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "discriminator step: expected mixing of 6 numbers for wgan_gp, found [5]");
+    let mut plain = trainer(Rules::default());
+    plain.discriminator_step(real.view(), latent.view(), Some(five.view())).unwrap();
+
+    let none = Tensor::zeros([0, LATENT]);
+    let error = plain.generator_step(none.view(), None).unwrap_err().to_string();
+    assert_eq!(error, "generator step: expected at least one row, found [0, 2]");
+    // As many numbers in other rows.
+    let error =
+        plain.discriminator_step(rows_of(9, 2, 1).view(), latent.view(), None).unwrap_err().to_string();
+    assert_eq!(error, "discriminator step: expected 6 real rows, 18 numbers in all, found [9, 2]");
 
     let rules = Rules { packing: 4, ..Rules::default() };
     let error = trainer(rules).discriminator_step(real.view(), latent.view(), None).unwrap_err().to_string();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gan::{Config, Error, Session};
+use gan::{Config, Distribution, Error, Session};
 use nn::weights::Reader;
 use tensor_ops::{DType, Scalar, Tensor, with_threads};
 
@@ -373,4 +373,115 @@ fn an_evaluation_that_overflows_says_so() {
     session.run_epoch().unwrap();
     let message = session.finish_stage().unwrap_err().to_string();
     assert!(message.starts_with("epoch 1, evaluation: G's output is "), "{message}");
+}
+
+/// Sets the kernel and the bias of G or D, which has one layer with parameters.
+fn set(parameters: &mut [nn::Parameter<f64>], kernel: &[f64], bias: &[f64]) {
+    for (parameter, values) in parameters.iter_mut().zip([kernel, bias]) {
+        parameter.value.data_mut().copy_from_slice(values);
+    }
+}
+
+/// What is drawn of a G that multiplies each of four numbers by the same and adds these.
+fn drawn(overrides: &[&str], factor: f64, bias: [f64; 4]) -> Option<Vec<[f64; 3]>> {
+    let four = ["latent.dim=4", "generator.input=[4]", "generator.layers=[{ layer = \"dense\", units = 4 }]"];
+    let mut session = session::<f64>(&[&four, overrides].concat());
+    let kernel: Vec<f64> = (0..16).map(|i| if i % 5 == 0 { factor } else { 0.0 }).collect();
+    set(session.trainer_mut().networks_mut().0.parameters_mut(), &kernel, &bias);
+    session.generator_function(2).unwrap()
+}
+
+#[track_caller]
+fn check_drawn(found: Option<Vec<[f64; 3]>>, expected: [[f64; 3]; 2]) {
+    for (a, b) in found.unwrap().concat().iter().zip(expected.concat()) {
+        approx::assert_relative_eq!(*a, b, max_relative = 1e-9);
+    }
+}
+
+#[test]
+fn g_is_drawn_as_a_function_of_one_number() {
+    let data = Distribution::Normal { mean: 4.0, std: 1.25 };
+    let q = |p| data.quantile(p);
+    let low = "latent.low=-1.0";
+    check_drawn(drawn(&[low], 3.0, [-1.0; 4]), [[-0.5, -2.5, q(0.25)], [0.5, 0.5, q(0.75)]]);
+    check_drawn(drawn(&[low], -3.0, [-1.0; 4]), [[-0.5, 0.5, q(0.75)], [0.5, -2.5, q(0.25)]]);
+    let normal = Distribution::Normal { mean: 2.0, std: 3.0 };
+    // A quarter and three quarters of the way through what is drawn often enough to be seen.
+    let [a, b] = [normal.quantile(1e-4), normal.quantile(1.0 - 1e-4)];
+    let [a, b] = [0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b];
+    let latent = "latent={ distribution = \"normal\", mean = 2.0, std = 3.0, dim = 4 }";
+    let expected = [[a, a, q(normal.cdf(a))], [b, b, q(normal.cdf(b))]];
+    check_drawn(drawn(&[latent], 1.0, [0.0; 4]), expected);
+    let one = ["latent.dim=1", "generator.input=[1]", "discriminator.input=[1]"];
+    let one = [&one[..], &["generator.layers=[{ layer = \"dense\", units = 1 }]"]].concat();
+    let mut single = session::<f64>(&one);
+    set(single.trainer_mut().networks_mut().0.parameters_mut(), &[2.0], &[1.0]);
+    check_drawn(single.generator_function(2).unwrap(), [[0.25, 1.5, q(0.25)], [0.75, 2.5, q(0.75)]]);
+}
+
+#[test]
+fn what_is_no_function_of_one_number_is_not_drawn() {
+    // As many numbers as in a latent, all by the same function.
+    assert_eq!(session::<f64>(&[]).generator_function(2).unwrap(), None);
+    assert_eq!(drawn(&[], 1.0, [1.0, 0.0, 0.0, 0.0]), None);
+    assert_eq!(drawn(&[], 1.0, [0.0, 0.0, 0.0, 1.0]), None);
+    let mean = "generator.layers=[{ layer = \"lambda\", expression = \"x - mean(x, axis=1)\" }]";
+    let others = session::<f64>(&["latent.dim=4", "generator.input=[4]", mean]);
+    assert_eq!(others.generator_function(2).unwrap(), None);
+    let points = ["data={ kind = \"two_moons\", noise = 0.1 }", "latent.dim=2", "generator.input=[2]"];
+    let points = [&points[..], &["generator.layers=[]", "discriminator.input=[2]"]].concat();
+    assert_eq!(session::<f64>(&points).generator_function(2).unwrap(), None);
+}
+
+#[test]
+fn logits_are_counted_from_where_d_cannot_tell() {
+    // More rows than D is shown at a time, of a length that no power of 2 divides.
+    let rows: Vec<f64> = (0..3 * 1030).map(|i| f64::from(i % 7)).collect();
+    let reference = [0.0, 0.0, 1.0, 0.0, 0.0, 2.0];
+    for last in ["linear", "sigmoid"] {
+        let layers =
+            format!("discriminator.layers=[{{ layer = \"dense\", units = 1, activation = \"{last}\" }}]");
+        for (objective, middle) in [
+            ("non_saturating", 0.0),
+            ("minimax", 0.0),
+            ("hinge", 0.0),
+            ("least_squares", 0.5),
+            ("wasserstein", 5.0),
+            ("relativistic_paired", 5.0),
+        ] {
+            let objective = format!("objective.kind={objective}");
+            let settings = ["generator.layers.1.units=3", "discriminator.input=[3]", &layers, &objective];
+            let mut session = session::<f64>(&settings);
+            set(session.trainer_mut().networks_mut().1.parameters_mut(), &[1.0, 2.0, 3.0], &[0.5]);
+            let found = session.discriminator_logits(&rows, &reference).unwrap().unwrap();
+            assert_eq!(found.len(), 1030);
+            for (found, row) in found.iter().zip(rows.chunks(3)) {
+                let logit = row[0] + 2.0 * row[1] + 3.0 * row[2] + 0.5;
+                approx::assert_relative_eq!(*found, logit - middle, max_relative = 1e-12);
+            }
+        }
+    }
+    // What D says of a row depends on others.
+    let packed = ["train.batch=2", "train.packing=2", "discriminator.input=[8]"];
+    let grouped = ["train.batch=2", "discriminator.layers.0={ layer = \"minibatch_std\", group = 2 }"];
+    for overrides in [&packed[..], &grouped] {
+        assert_eq!(session::<f64>(overrides).discriminator_logits(&rows, &reference).unwrap(), None);
+    }
+}
+
+#[test]
+fn samples_from_elsewhere_are_compared_as_those_of_g() {
+    let (mut session, _) = halfway::<f64>();
+    let made = session.evaluate(50, 3).unwrap();
+    assert_eq!((made.evaluation.count, made.real.len(), made.epoch), (200, 200, 2));
+    let found = session.evaluate_samples(made.generated.clone(), 3).unwrap();
+    assert_eq!(
+        (&found.evaluation, &found.real, &found.generated),
+        (&made.evaluation, &made.real, &made.generated)
+    );
+    for shape in [[0, 4], [50, 3]] {
+        let error = session.evaluate_samples(Tensor::zeros(shape), 3).unwrap_err().to_string();
+        assert_eq!(error, format!("samples: expected rows of [4], one at least, found {shape:?}"));
+    }
+    assert_eq!(session.prepare_classifier(None, || panic!("these are no images")).unwrap(), None);
 }

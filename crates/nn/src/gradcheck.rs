@@ -226,6 +226,8 @@ impl Motion {
         }
         let output = layer.output(input.tangent, &tangents).to_tensor();
         let grad_input = layer.grad_input(grad.tangent, &tangents).to_tensor();
+        check_shape(layer.name(), "tangents of the output", &output, grad.value.shape())?;
+        check_shape(layer.name(), "tangents of the gradient of the input", &grad_input, input.value.shape())?;
         Ok([output, grad_input].into_iter().chain(gradients).collect())
     }
 }
@@ -324,6 +326,15 @@ fn check_added(tensor: &str, once: &Tensor<f64>, twice: &Tensor<f64>) -> Result<
     Ok(())
 }
 
+/// Refuses what has another shape than it should: one that a layer has forgotten to write, say.
+fn check_shape(place: &str, what: &str, found: &Tensor<f64>, shape: Shape) -> Result<()> {
+    if found.shape() == shape {
+        return Ok(());
+    }
+    let expected = format!("{what} of the shape {shape}");
+    Err(Error::Shape { place: place.to_owned(), expected, found: found.shape() })
+}
+
 /// Compares a gradient, which must have this shape, with `numeric(index, step)`.
 fn check_tensor(
     reference: Reference,
@@ -332,10 +343,7 @@ fn check_tensor(
     shape: Shape,
     mut numeric: impl FnMut(usize, f64) -> Result<f64>,
 ) -> Result<Report> {
-    if gradient.shape() != shape {
-        let expected = format!("a gradient {shape}");
-        return Err(Error::Shape { place: tensor.to_owned(), expected, found: gradient.shape() });
-    }
+    check_shape(tensor, "a gradient", gradient, shape)?;
     let largest = gradient.data().iter().fold(reference.smallest_scale, |a, x| a.max(x.abs()));
     let mut report = Report::default();
     for (index, &analytic) in gradient.data().iter().enumerate() {
@@ -391,4 +399,47 @@ fn index_of(tensor: &Tensor<f64>, mut flat: usize) -> Vec<usize> {
         .collect();
     index.reverse();
     index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_of_cubes_are_exact() {
+        let cube = |offset: f64| Ok(Tensor::full([1], (2.0 + offset).powi(3)));
+        let found = difference(&Tensor::full([1], 2.0), 0.5, cube).unwrap();
+        assert!((found - 24.0).abs() < 1e-12, "{found}");
+        let found = slopes(&mut |offset| Ok(vec![cube(offset)?]), 0.5).unwrap()[0].data()[0];
+        assert!((found - 12.0).abs() < 1e-12, "{found}");
+    }
+
+    #[test]
+    fn what_is_added_is_compared_relative_to_its_size() {
+        for (once, twice, passes) in [(1e3, 2e3 + 1e-5, true), (1e-3, 2e-3 + 1e-9, false)] {
+            let [once, twice] = [once, twice].map(|x| Tensor::full([1], x));
+            assert_eq!(check_added("a", &once, &twice).is_ok(), passes);
+        }
+    }
+
+    #[test]
+    fn what_has_another_shape_is_refused() {
+        let check = |shape: Shape| check_shape("flatten", "a", &Tensor::zeros([2]), shape);
+        assert!(check([2].into()).is_ok() && check([2, 1].into()).is_err());
+    }
+
+    #[test]
+    fn places_are_told_axis_by_axis() {
+        let tensor = Tensor::zeros([2, 3, 4]);
+        assert_eq!([0, 7, 23].map(|flat| index_of(&tensor, flat)), [[0, 0, 0], [0, 1, 3], [1, 2, 3]]);
+    }
+
+    #[test]
+    fn every_prediction_is_moved() {
+        let (prediction, target) = (Tensor::full([2, 3], 0.4), Tensor::full([2, 3], 0.6));
+        let loss = Loss::MeanSquaredError;
+        let found = check_loss(loss, &prediction, target.view()).unwrap().elements;
+        let exact = check_exact_loss(loss, &prediction, target.view()).unwrap().elements;
+        assert_eq!([found, exact], [6, 6]);
+    }
 }

@@ -44,7 +44,8 @@ pub trait Layer<T: Scalar>: std::fmt::Debug + Send + Sync {
     }
 
     /// How many rows that follow each other have to be in the same pass, because they depend on each other; 1 where each
-    /// row goes its own way, [`WHOLE_BATCH`] where all of a batch belong together while the network learns.
+    /// row goes its own way, [`WHOLE_BATCH`] where all of a batch belong together while the network learns. Of a container,
+    /// the layers inside are asked.
     fn rows_together(&self) -> usize {
         1
     }

@@ -286,6 +286,13 @@ mod tests {
     }
 
     #[test]
+    fn numbers_count_as_1_from_the_middle_on() {
+        let logits = Loss::BinaryCrossentropy { from_logits: true, label_smoothing: 0.0 };
+        let losses = [logits, Loss::Hinge, Loss::BINARY_CROSSENTROPY, Loss::MeanSquaredError];
+        assert_eq!(losses.map(Loss::threshold::<f64>), [0.0, 0.0, 0.5, 0.5]);
+    }
+
+    #[test]
     fn logits_are_exact_far_out() {
         let loss = Loss::BinaryCrossentropy { from_logits: true, label_smoothing: 0.0 };
         check(loss, 1000.0, 1.0, 0.0, 0.0);

@@ -54,6 +54,9 @@ mod tests {
         let half = Tensor::full([2, 1], 0.5);
         assert_eq!(count_right(half.view(), half.view(), 0.5), 2);
         assert_eq!(count_right(half.view(), half.view(), 0.25), 0);
+        let p = Tensor::from_vec([2, 3], vec![0.1, 0.7, 0.2, 0.3, 0.3, 0.4]).unwrap();
+        let t = Tensor::from_vec([2, 3], vec![1.0, 0.0, 0.0, 0.0, 0.0, 1.0]).unwrap();
+        assert_eq!(count_right(p.view(), t.view(), 0.5), 1);
         let p = Tensor::from_vec([4, 2], vec![0.1, 0.9, 0.5, 0.5, 0.7, 0.3, 0.2, 0.8]).unwrap();
         let t = Tensor::from_vec([4, 2], vec![0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0]).unwrap();
         assert_eq!(accuracy(p.view(), t.view(), 0.5), 0.75);

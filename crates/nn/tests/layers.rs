@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nn::layers::LayerConfig;
-use nn::{Activation, Error, Loss, Mode, Model, Network, Optimizer, Parameter, Shape, Tensor, Workspace};
+use nn::{
+    Activation, Dual, Error, Layer, Loss, Mode, Model, Network, Optimizer, Parameter, Shape, Tensor, View,
+    Wanted, Workspace,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -72,6 +75,16 @@ fn a_step_moves_the_statistics_by_those_of_the_whole_batch() {
             check_near(parameter(&model, "moving_mean").value.data(), &means);
             check_near(parameter(&model, "moving_variance").value.data(), &variances);
         }
+    }
+}
+
+#[test]
+fn what_a_layer_keeps_is_never_trainable() {
+    let mut network = network([3], r#"[{"layer": "batch_normalization"}]"#).unwrap();
+    for trainable in [false, true] {
+        network.set_trainable(trainable);
+        let found: Vec<bool> = network.parameters().iter().map(|parameter| parameter.trainable).collect();
+        assert_eq!(found, [trainable, trainable, false, false]);
     }
 }
 
@@ -165,6 +178,13 @@ fn what_is_left_out_follows_from_the_noise() {
     let branches = format!(r#"[{{"layer": "concatenate", "branches": [[{half}], [{half}]]}}]"#);
     let both = dropped(&network([64], &branches).unwrap(), 1);
     assert_ne!(both[..64], both[64..]);
+    // Numbers at even and at odd places are left out alike.
+    for place in [0, 1] {
+        let zeros = dropped(&once, 1).iter().skip(place).step_by(2).filter(|&&y| y == 0.0).count();
+        assert!((8..24).contains(&zeros), "{zeros} of 32");
+    }
+    let few = dropped(&network([64], r#"[{"layer": "dropout", "rate": 0.125}]"#).unwrap(), 1);
+    assert!((1..20).contains(&few.iter().filter(|&&y| y == 0.0).count()), "{few:?}");
     // What is kept makes up for what is left out.
     assert!(dropped(&once, 1).iter().all(|&y| y == 0.0 || y == 2.0));
     let twice = dropped(&network([64], &format!("[{half}, {half}]")).unwrap(), 1);
@@ -273,10 +293,12 @@ fn one_number_stands_for_both_axes() {
     let parse = |text: &str| serde_json::from_str::<LayerConfig>(text);
     let both = parse(r#"{"layer": "max_pooling2d", "pool_size": 3, "strides": 2}"#).unwrap();
     assert_eq!(both, parse(r#"{"layer": "max_pooling2d", "pool_size": [3, 3], "strides": [2, 2]}"#).unwrap());
+    assert_ne!(both, parse(r#"{"layer": "max_pooling2d", "pool_size": 3, "strides": 1}"#).unwrap());
     for layer in [
         r#"{"layer": "max_pooling2d"}"#,
         r#"{"layer": "average_pooling2d", "pool_size": [1, 2], "padding": "same"}"#,
         r#"{"layer": "up_sampling2d", "size": 3, "interpolation": "bilinear"}"#,
+        r#"{"layer": "lambda", "expression": "x + 1"}"#,
         r#"{"layer": "add", "branches": [[], [{"layer": "global_average_pooling2d"}]]}"#,
     ] {
         let layer = parse(layer).unwrap();
@@ -357,6 +379,96 @@ fn layers_compute_each_row_by_itself() {
     }
 }
 
+/// Gradients of the input and of the parameters, and then how they change as input and gradient of the output move; where
+/// those of the parameters are not wanted, there is no place for them.
+fn gradients(network: &Network<f64>, wanted: Wanted) -> [(Vec<f64>, Vec<Tensor<f64>>); 2] {
+    let (layers, parameters) = (network.layers(), network.parameters());
+    let shapes = [network.input_shape(), network.output_shape()].map(|row| row.with_first(2).unwrap());
+    let [x, g] = shapes.map(random);
+    let (mut workspace, mut tangents) = (Workspace::default(), Workspace::default());
+    let start = || if wanted.parameters { network.gradients() } else { Vec::new() };
+    let (mut once, mut moved) = (start(), start());
+    // They move by themselves: x to x + t x.
+    let [input, grad] = [&x, &g].map(|values| Dual { value: values.view(), tangent: values.view() });
+    layers.forward(parameters, x.view(), &mut workspace).unwrap();
+    layers.backward(parameters, x.view(), g.view(), wanted, &mut once, &mut workspace).unwrap();
+    let of_input = layers.grad_input(g.view(), &workspace).data().to_vec();
+    // The tangents need the gradient of the input, wanted or not.
+    let all = Wanted { input: true, parameters: wanted.parameters };
+    layers.backward(parameters, x.view(), g.view(), all, &mut start(), &mut workspace).unwrap();
+    layers.forward_tangent(parameters, input, &workspace, &mut tangents).unwrap();
+    layers.backward_tangent(parameters, input, grad, wanted, &mut moved, &workspace, &mut tangents).unwrap();
+    let of_moved = layers.grad_input(g.view(), &tangents).data().to_vec();
+    [(of_input, once), (of_moved, moved)]
+}
+
+#[test]
+fn what_is_wanted_does_not_depend_on_what_else_is() {
+    for (row, layer) in LAYERS {
+        let layers = format!(
+            r#"[{{"layer": "add", "branches": [[], [{{"layer": "layer_normalization"}}]]}}, {{"layer": {layer}}},
+                {{"layer": "flatten"}}, {{"layer": "dense", "units": 2, "activation": "tanh"}}]"#
+        );
+        let network = network(Shape::new(row).unwrap(), &layers).unwrap();
+        let all = gradients(&network, Wanted { input: true, parameters: true });
+        let of_input = gradients(&network, Wanted { input: true, parameters: false });
+        let of_parameters = gradients(&network, Wanted { input: false, parameters: true });
+        for place in [0, 1] {
+            assert_eq!(of_input[place].0, all[place].0, "{layer}");
+            assert_eq!(of_parameters[place].1, all[place].1, "{layer}");
+            assert!(all[place].1.iter().any(|gradient| gradient.data().iter().any(|&x| x != 0.0)), "{layer}");
+        }
+    }
+}
+
+/// A layer that only hands its input through, and leaves out all that it can.
+#[derive(Debug)]
+struct Plain;
+
+impl Layer<f64> for Plain {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
+    fn output_shape(&self, input: Shape) -> nn::Result<Shape> {
+        Ok(input)
+    }
+    fn forward(
+        &self,
+        _: &[Parameter<f64>],
+        x: View<'_, f64>,
+        workspace: &mut Workspace<f64>,
+    ) -> nn::Result<()> {
+        workspace.output.copy_from(x);
+        Ok(())
+    }
+    fn backward(
+        &self,
+        _: &[Parameter<f64>],
+        _: View<'_, f64>,
+        grad_output: View<'_, f64>,
+        _: Wanted,
+        _: &mut [Tensor<f64>],
+        workspace: &mut Workspace<f64>,
+    ) -> nn::Result<()> {
+        workspace.grad_input.copy_from(grad_output);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_layer_that_leaves_out_its_tangents_says_so() {
+    let x = random([2, 3]);
+    let both = Dual { value: x.view(), tangent: x.view() };
+    let (workspace, tangents) = (&Workspace::default(), &mut Workspace::default());
+    let wanted = Wanted { input: true, parameters: false };
+    for error in [
+        Plain.forward_tangent(&[], both, workspace, tangents).unwrap_err(),
+        Plain.backward_tangent(&[], both, both, wanted, &mut [], workspace, tangents).unwrap_err(),
+    ] {
+        assert_eq!(error, Error::NoTangents { layer: "plain" });
+    }
+}
+
 /// What a layer makes of numbers: of a row, or of as many rows as there are.
 #[track_caller]
 fn check_values(row: &[usize], layer: &str, input: &[f64], expected: &[f64]) {
@@ -419,6 +531,50 @@ fn groups_of_rows_get_how_much_they_differ() {
     let [two, one] = [(1.0 + 1e-8_f64).sqrt() / 2.0 + 0.5e-4, 1e-4];
     let expected = [1.0, 5.0, two, 3.0, 5.0, two, 7.0, 7.0, one];
     check_values(&[2], r#""minibatch_std", "group": 2"#, &rows, &expected);
+    // Also far away from 0, where squares are too large to be subtracted.
+    let ([a, b, c], std) = ([0.0, 1.0, 3.0].map(|x| 1e9 + x), (14.0 / 9.0 + 1e-8_f64).sqrt());
+    check_values(&[1], r#""minibatch_std", "group": 3"#, &[a, b, c], &[a, std, b, std, c, std]);
+}
+
+#[test]
+fn a_kernel_of_zeros_has_no_direction_to_be_scaled_along() {
+    let inner = r#"{"layer": "dense", "units": 2, "kernel_initializer": "zeros"}"#;
+    let layer = format!(r#""spectral_normalization", "inner": {inner}"#);
+    check_values(&[2], &layer, &[4.0, -1.0], &[0.0, 0.0]);
+}
+
+#[test]
+fn activations_are_those_of_their_formulas() {
+    let x: [f64; 4] = [-2.0, -0.5, 0.0, 1.5];
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let formulas: [(&str, &dyn Fn(f64) -> f64); 8] = [
+        (r#""linear""#, &|x| x),
+        (r#""relu""#, &|x| x.max(0.0)),
+        (r#"{"leaky_relu": {"negative_slope": 0.25}}"#, &|x| x.max(0.25 * x)),
+        (r#"{"elu": {"alpha": 0.5}}"#, &|x| if x > 0.0 { x } else { 0.5 * (x.exp() - 1.0) }),
+        (r#""sigmoid""#, &sigmoid),
+        (r#""tanh""#, &|x| x.tanh()),
+        (r#""softplus""#, &|x| (1.0 + x.exp()).ln()),
+        (r#""silu""#, &|x| x * sigmoid(x)),
+    ];
+    for (activation, formula) in formulas {
+        let layer = format!(r#""activation", "activation": {activation}"#);
+        check_values(&[4], &layer, &x, &x.map(formula));
+    }
+}
+
+#[test]
+fn axes_of_expressions_count_from_either_end() {
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    for (expression, expected) in [
+        ("sum(x, axis=1)", &[5.0, 7.0, 9.0][..]),
+        ("sum(x, axis=-2)", &[5.0, 7.0, 9.0]),
+        ("mean(x, axis=2)", &[2.0, 5.0]),
+        ("mean(x, axis=-1)", &[2.0, 5.0]),
+        ("concat([x, x], axis=2)", &[1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 4.0, 5.0, 6.0]),
+    ] {
+        check_values(&[2, 3], &format!(r#""lambda", "expression": "{expression}""#), &x, expected);
+    }
 }
 
 #[test]
@@ -475,16 +631,23 @@ fn a_step_turns_the_vector_of_a_kernel_to_its_largest_direction() {
         Optimizer::Sgd(nn::Sgd { learning_rate: 0.0, ..nn::Sgd::default() }),
     )
     .unwrap();
-    // Its singular values are 4 and 2, and the larger one's vector (1, 1) / sqrt(2).
-    model.network_mut().parameters_mut()[0].value.data_mut().copy_from_slice(&[3.0, 1.0, 1.0, 3.0]);
-    step(&mut model, 2).unwrap();
+    // Its singular values are 4 and 2, and the larger one's vectors (1, 1) / sqrt(2) and (0.6, 0.8).
     let half = 0.5_f64.sqrt();
-    check_near(
-        &parameter(&model, "vector_u").value.data().iter().map(|u| u.abs()).collect::<Vec<_>>(),
-        &[half; 2],
-    );
+    let kernel = [4.0 * half, 2.0 * half, 0.8 * half, 4.4 * half];
+    model.network_mut().parameters_mut()[0].value.data_mut().copy_from_slice(&kernel);
+    step(&mut model, 2).unwrap();
+    let u: Vec<f64> = parameter(&model, "vector_u").value.data().iter().map(|u| u.abs()).collect();
+    check_near(&u, &[0.6, 0.8]);
     let output = model.predict(Tensor::from_vec([1, 2], vec![4.0, 0.0]).unwrap().view()).unwrap();
-    check_near(output.data(), &[8.0, 6.0]);
+    check_near(output.data(), &[4.0 * half + 5.0, 2.0 * half + 5.0]);
+}
+
+#[test]
+fn a_normalised_layer_ends_in_the_activation_of_the_one_inside() {
+    let inner = r#"{"layer": "dense", "units": 1, "activation": "sigmoid"}"#;
+    let network =
+        network([2], &format!(r#"[{{"layer": "spectral_normalization", "inner": {inner}}}]"#)).unwrap();
+    assert_eq!(network.final_activation(), Activation::Sigmoid);
 }
 
 #[test]
@@ -498,6 +661,54 @@ fn slopes_at_a_kink_are_those_from_the_left() {
         activation.backward(zero.view(), zero.view(), one.view(), &mut slope).unwrap();
         assert_eq!(slope.data(), [expected], "{activation:?}");
     }
+    for expression in ["relu(x)", "abs(x)"] {
+        let layer = format!(r#"[{{"layer": "lambda", "expression": "{expression}"}}]"#);
+        assert_eq!(grad_input(&network([1], &layer).unwrap(), &[0.0], &[1.0]), [0.0]);
+    }
+}
+
+/// The gradient of a row, from that of what a network makes of it.
+fn grad_input(network: &Network<f64>, row: &[f64], grad_output: &[f64]) -> Vec<f64> {
+    let of = |shape: Shape, values: &[f64]| {
+        Tensor::from_vec(shape.with_first(1).unwrap(), values.to_vec()).unwrap()
+    };
+    let (row, grad) = (of(network.input_shape(), row), of(network.output_shape(), grad_output));
+    let mut workspace = Workspace::default();
+    network.forward(row.view(), &mut workspace).unwrap();
+    let wanted = Wanted { input: true, parameters: false };
+    network.backward(row.view(), grad.view(), wanted, &mut [], &mut workspace).unwrap().data().to_vec()
+}
+
+#[test]
+fn the_first_of_the_largest_gets_the_gradient() {
+    let network = network([2, 2, 1], r#"[{"layer": "max_pooling2d"}]"#).unwrap();
+    assert_eq!(grad_input(&network, &[1.0, 3.0, 3.0, 3.0], &[1.0]), [0.0, 1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn rows_without_numbers_are_refused() {
+    let images: &[&[usize]] = &[&[0, 5, 2], &[4, 0, 2], &[4, 5, 0], &[4, 5]];
+    for (layer, rows) in [
+        (r#""dense", "units": 1"#, &[&[0][..], &[3, 0], &[]][..]),
+        (r#""conv1d", "filters": 1, "kernel_size": 1"#, &[&[0, 2], &[5, 0], &[5]]),
+        (r#""conv2d", "filters": 1, "kernel_size": 1"#, images),
+        (r#""conv2d_transpose", "filters": 1, "kernel_size": 1"#, images),
+        (r#""max_pooling2d", "pool_size": 1"#, images),
+        (r#""average_pooling2d", "pool_size": 1"#, images),
+        (r#""up_sampling2d""#, images),
+        (r#""projection", "classes": 2"#, &[&[0], &[2, 2]]),
+        (r#""minibatch_std""#, &[&[0], &[3, 0], &[]]),
+        (r#""layer_normalization""#, &[&[0], &[3, 0], &[]]),
+    ] {
+        for row in rows {
+            let found = network(Shape::new(row).unwrap(), &format!(r#"[{{"layer": {layer}}}]"#));
+            let error = found.map(|_| "no error").unwrap_err().to_string();
+            assert!(
+                error.contains(": expected ") && error.ends_with(&format!("found {row:?}")),
+                "{layer}: {error}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -510,6 +721,25 @@ fn settings_out_of_range_are_refused() {
         (r#""dropout", "rate": 1"#, "rate: expected a number from 0 to below 1, found 1"),
         (r#""max_pooling2d", "pool_size": [2, 0]"#, "pool_size: expected at least 1, found [2, 0]"),
         (r#""average_pooling2d", "pool_size": 5"#, "expected at least 5 steps, found [4]"),
+        (r#""conv1d", "filters": 0, "kernel_size": 1"#, "filters: expected at least 1, found 0"),
+        (r#""conv1d", "filters": 1, "kernel_size": 0"#, "kernel_size: expected at least 1, found 0"),
+        (
+            r#""conv1d", "filters": 1, "kernel_size": 1, "strides": 0"#,
+            "strides: expected at least 1, found 0",
+        ),
+        (r#""conv2d", "filters": 0, "kernel_size": 1"#, "filters: expected at least 1, found 0"),
+        (
+            r#""conv2d", "filters": 1, "kernel_size": [0, 1]"#,
+            "kernel_size: expected at least 1, found [0, 1]",
+        ),
+        (
+            r#""conv2d", "filters": 1, "kernel_size": 1, "dilation_rate": [1, 0]"#,
+            "dilation_rate: expected at least 1, found [1, 0]",
+        ),
+        (
+            r#""spectral_normalization", "inner": {"layer": "dense", "units": 1}, "power_iterations": 0"#,
+            "power_iterations: expected at least 1, found 0",
+        ),
         (r#""up_sampling2d", "size": 0"#, "size: expected at least 1, found [0, 0]"),
         (r#""embedding", "input_dim": 0, "output_dim": 1"#, "input_dim: expected at least 1, found 0"),
         (r#""label_embedding", "classes": 1, "units": 0"#, "units: expected at least 1, found 0"),
@@ -528,6 +758,10 @@ fn settings_out_of_range_are_refused() {
             "inner: expected a layer with a kernel, found layer_normalization",
         ),
         (r#""projection", "classes": 2"#, "expected rows of [features], found [4, 4, 2]"),
+        (
+            r#""lambda", "expression": "sum(x, axis=4)""#,
+            "with an axis 4 beside the batch, found [2, 4, 4, 2]",
+        ),
     ] {
         let error = network([4, 4, 2], &format!(r#"[{{"layer": {layer}}}]"#)).unwrap_err().to_string();
         assert!(error.ends_with(expected), "{error}");

@@ -107,6 +107,17 @@ fn batches_count_by_their_rows() {
 }
 
 #[test]
+fn batches_of_no_rows_are_refused() {
+    let ((x, y), mut model) = (xor(), model(2));
+    let settings = Fit { epochs: 1, batch: 0, validation: None };
+    let fitted = model.fit(x.view(), y.view(), settings, &mut ChaCha8Rng::seed_from_u64(1)).unwrap_err();
+    let evaluated = model.evaluate(x.view(), y.view(), 0).unwrap_err();
+    for error in [fitted, evaluated] {
+        assert_eq!(error.to_string(), "model: batch: expected at least 1, found 0");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_model() {
     let train = |seed| {
         let (x, y) = xor();
@@ -117,6 +128,15 @@ fn the_same_seed_gives_the_same_model() {
     };
     assert_eq!(train(4), train(4));
     assert_ne!(train(4), train(5));
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_named() {
+    let sgd = nn::Sgd { learning_rate: f64::MAX, ..nn::Sgd::default() };
+    let mut model = Model::new(network(1), Loss::MeanSquaredError, Optimizer::Sgd(sgd)).unwrap();
+    let (x, y) = (Tensor::full([1, 2], 1e3), Tensor::full([1, 1], 1e5));
+    let error = model.train_on_batch(x.view(), y.view()).unwrap_err();
+    assert!(matches!(&error, Error::NotFinite { what, .. } if what.starts_with("network.")), "{error}");
 }
 
 #[test]

@@ -456,6 +456,10 @@ mod tests {
         assert!((slope(softplus, -40.0) / (-40.0_f64).exp() - 1.0).abs() < 1e-14);
         assert!((slope(sigmoid, -40.0) / (-40.0_f64).exp() - 1.0).abs() < 1e-14);
         assert!((slope(softplus, 1e-9) - 0.5).abs() < 1e-9);
+        // 2 / 3 at 0, as the limit of what it is beside it.
+        for z in [0.0, 1e-6] {
+            assert!((slope(DualNumber::artanh_tail, z) - 2.0 / 3.0).abs() < 1e-5);
+        }
         assert_eq!(slope(tanh, 0.0), 1.0);
         assert_eq!(slope(sigmoid, 0.0), 0.25);
     }

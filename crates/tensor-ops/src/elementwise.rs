@@ -9,14 +9,17 @@ use crate::{Error, Result, Scalar, Tensor, View};
 
 /// How many elements one thread takes at a time.
 const CHUNK: usize = 1 << 14;
-/// What one element costs, in the units of `for_each_chunk`: a cheap guess for a function like `exp`.
-const COST: usize = 8;
+
+/// What so many elements cost, in the units of `for_each_chunk`: a cheap guess for a function like `exp`.
+fn work(elements: usize) -> usize {
+    elements * 8
+}
 
 /// `output[i] = f(input[i])`; `output` takes the shape of `input`.
 pub fn map<T: Scalar>(input: View<'_, T>, output: &mut Tensor<T>, f: impl Fn(T) -> T + Sync + Send) {
     output.resize(input.shape());
     let source = input.data();
-    for_each_chunk(output.data_mut(), CHUNK, source.len() * COST, |index, chunk| {
+    for_each_chunk(output.data_mut(), CHUNK, work(source.len()), |index, chunk| {
         let source = &source[index * CHUNK..][..chunk.len()];
         vectorised(|| chunk.iter_mut().zip(source).for_each(|(y, &x)| *y = f(x)));
     });
@@ -24,7 +27,7 @@ pub fn map<T: Scalar>(input: View<'_, T>, output: &mut Tensor<T>, f: impl Fn(T) 
 
 /// `tensor[i] = f(tensor[i])`.
 pub fn map_in_place<T: Scalar>(tensor: &mut Tensor<T>, f: impl Fn(T) -> T + Sync + Send) {
-    let cost = tensor.shape().len() * COST;
+    let cost = work(tensor.shape().len());
     for_each_chunk(tensor.data_mut(), CHUNK, cost, |_, chunk| map_slice(chunk, &f));
 }
 
@@ -46,7 +49,7 @@ pub fn zip<T: Scalar>(
     check_same_len("zip", a.shape().len(), b)?;
     output.resize(a.shape());
     let (a, b) = (a.data(), b.data());
-    for_each_chunk(output.data_mut(), CHUNK, a.len() * COST, |index, chunk| {
+    for_each_chunk(output.data_mut(), CHUNK, work(a.len()), |index, chunk| {
         let a = &a[index * CHUNK..][..chunk.len()];
         let b = &b[index * CHUNK..][..chunk.len()];
         vectorised(|| chunk.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b)));
@@ -65,7 +68,7 @@ pub fn zip_in_place<T: Scalar>(
 ) -> Result<()> {
     check_same_len("zip_in_place", tensor.shape().len(), other)?;
     let other = other.data();
-    for_each_chunk(tensor.data_mut(), CHUNK, other.len() * COST, |index, chunk| {
+    for_each_chunk(tensor.data_mut(), CHUNK, work(other.len()), |index, chunk| {
         let other = &other[index * CHUNK..][..chunk.len()];
         vectorised(|| chunk.iter_mut().zip(other).for_each(|(x, &y)| *x = f(*x, y)));
     });
@@ -86,7 +89,7 @@ pub fn update<T: Scalar, const N: usize>(
         check_same_len("update", len, target.view())?;
     }
     let targets = targets.map(|target| Parts::new(target.data_mut()));
-    for_each_part(len.div_ceil(CHUNK), len * COST, |chunk| {
+    for_each_part(len.div_ceil(CHUNK), work(len), |chunk| {
         let first = chunk * CHUNK;
         let len = CHUNK.min(len - first);
         // SAFETY: chunks do not overlap.

@@ -184,6 +184,17 @@ mod tests {
     }
 
     #[test]
+    fn exp_ends_where_numbers_do() {
+        assert!(
+            (exp(709.7_f64) / 709.7_f64.exp() - 1.0).abs() < 1e-15
+                && (exp(88.7_f32) / 88.7_f32.exp() - 1.0).abs() < 1e-6
+        );
+        for x in [709.79, 710.0, 800.0, 1e4, 1e300, f64::INFINITY] {
+            assert_eq!((exp(x), exp(-1.05 * x)), (f64::INFINITY, 0.0), "{x}");
+        }
+    }
+
+    #[test]
     fn doubles_are_as_near() {
         for step in -40_000..40_000 {
             let x = f64::from(step) * 0.017_3;

@@ -268,7 +268,7 @@ mod tests {
             Distribution::LogNormal { mu: 0.2, sigma: 0.7 },
             Distribution::StudentT { degrees: 3.0, location: 1.0, scale: 2.0 },
             Distribution::Laplace { location: -1.0, scale: 0.5 },
-            Distribution::Mixture(vec![component(3.0, -2.0, 0.5), component(7.0, 3.0, 1.0)]),
+            Distribution::Mixture(vec![component(3.0, -2.0, 0.5), component(7.0, 3.0, 4.0)]),
         ]
     }
 
@@ -283,6 +283,43 @@ mod tests {
             let ks = draws.iter().enumerate().map(distance).fold(0.0, f64::max);
             // Exceeded once in a million samples that are right.
             assert!(ks < 2.7 / n.sqrt(), "{distribution:?}: {ks}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_never_drawn_are_below_or_above_all() {
+        for (distribution, low, high) in
+            [(&all()[1], -1.0, 3.0), (&all()[2], 0.0, f64::INFINITY), (&all()[3], 0.0, f64::INFINITY)]
+        {
+            let shares = [low - 1.0, low, high, high + 1.0].map(|x| distribution.cdf(x));
+            assert_eq!(shares, [0.0, 0.0, 1.0, 1.0], "{distribution:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_from_is_refused() {
+        let component = |weight, mean, std| Distribution::Mixture(vec![Component { weight, mean, std }]);
+        for distribution in [
+            Distribution::Normal { mean: 0.0, std: 0.0 },
+            Distribution::Normal { mean: f64::NAN, std: 1.0 },
+            Distribution::Uniform { low: 1.0, high: 1.0 },
+            Distribution::Uniform { low: 2.0, high: 1.0 },
+            // The range is as long as no number.
+            Distribution::Uniform { low: -1e308, high: 1e308 },
+            Distribution::Exponential { rate: 0.0 },
+            Distribution::Exponential { rate: f64::INFINITY },
+            Distribution::LogNormal { mu: 0.0, sigma: 0.0 },
+            Distribution::LogNormal { mu: f64::NAN, sigma: 1.0 },
+            Distribution::StudentT { degrees: 0.0, location: 0.0, scale: 1.0 },
+            Distribution::StudentT { degrees: 1.0, location: 0.0, scale: 0.0 },
+            Distribution::StudentT { degrees: 1.0, location: f64::NAN, scale: 1.0 },
+            Distribution::Laplace { location: 0.0, scale: 0.0 },
+            Distribution::Laplace { location: f64::NAN, scale: 1.0 },
+            component(0.0, 0.0, 1.0),
+            component(1.0, f64::NAN, 1.0),
+            component(1.0, 0.0, 0.0),
+        ] {
+            assert!(distribution.check("data").is_err(), "{distribution:?}");
         }
     }
 

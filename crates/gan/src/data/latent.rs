@@ -94,6 +94,7 @@ mod tests {
     #[track_caller]
     fn check(latent: Latent, from: [f64; 2], to: [f64; 2], place: f64, expected: [f64; 2]) {
         let found = latent.between(&from, &to, place);
+        assert_eq!(found.len(), 2);
         found.iter().zip(expected).for_each(|(a, b)| approx::assert_abs_diff_eq!(*a, b, epsilon = 1e-12));
     }
 
@@ -105,6 +106,10 @@ mod tests {
         check(NORMAL, [2.0, 1.0], [1.0, 2.0], 1.0, [1.0, 2.0]);
         check(NORMAL, [2.0, 1.0], [5.0, 1.0], 0.5, [3.5, 1.0]);
         check(NORMAL, [1.0, 1.0], [1.0, 1.0], 0.5, [1.0, 1.0]);
+        check(NORMAL, [2.0, 1.0], [0.0, 1.0], 0.25, [1.5, 1.0]);
+        // An angle of 60 degrees, ends of lengths 1 and 2: sin 30 / sin 60 of each.
+        let (y, share) = (3.0_f64.sqrt(), 3.0_f64.sqrt() / 3.0);
+        check(NORMAL, [2.0, 1.0], [2.0, 1.0 + y], 0.5, [1.0 + 2.0 * share, 1.0 + share * y]);
         let uniform = Latent::Uniform { low: 0.0, high: 1.0, dim: 2 };
         check(uniform, [1.0, 0.0], [0.0, 1.0], 0.25, [0.75, 0.25]);
     }

@@ -224,6 +224,7 @@ fn kernel_distance(real: Rows<'_>, generated: Rows<'_>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Config, Session};
 
     fn drawn(seed: u64, count: usize) -> (Vec<f64>, Vec<usize>) {
         let (mut rows, mut labels) = (vec![0.0; 64 * count], Vec::new());
@@ -235,10 +236,26 @@ mod tests {
     #[test]
     fn digits_are_told_apart_and_noise_is_far_from_them() {
         let images = Images::digits();
-        let classifier = Classifier::train(&images).unwrap();
+        let config = Config::parse(crate::preset("digits").unwrap(), &[]).unwrap();
+        let [mut session, mut other] = [0, 1].map(|_| Session::<f32>::new(config.clone()).unwrap());
+        let mut begun = 0;
+        let bytes = session.prepare_classifier(None, || begun += 1).unwrap().unwrap();
+        assert!(session.evaluate(20, 1).unwrap().evaluation.get("confident").is_some());
+        assert!(other.evaluate(20, 1).unwrap().evaluation.get("confident").is_none());
+        // It is trained once: not by those that have it, or are given it.
+        assert_eq!(session.prepare_classifier(None, || begun += 1).unwrap(), None);
+        assert_eq!(other.prepare_classifier(Some(&bytes), || begun += 1).unwrap(), None);
+        assert_eq!(other.evaluate(20, 1).unwrap(), session.evaluate(20, 1).unwrap());
+        assert_eq!(begun, 1);
+        let classifier = Classifier::from_safetensors(&images, &bytes).unwrap().unwrap();
         let ((a, labels), (b, _)) = (drawn(1, 500), drawn(2, 500));
         let [seen, other] = [&a, &b].map(|rows| classifier.look(rows).unwrap());
         assert!(label_accuracy(&seen, &labels) > 0.99);
+        for (labels, known) in [(&labels[..], true), (&[], false)] {
+            let of =
+                super::super::images::measure(&images, Some(&classifier), &b, (&a, labels), false).unwrap();
+            assert_eq!(of.iter().any(|value| value.name == "label_accuracy"), known);
+        }
         let noise: Vec<f64> = (0..64 * 500).map(|i| f64::from(i) * 0.37 % 2.0 - 1.0).collect();
         let noise = classifier.look(&noise).unwrap();
         let (near, far) = (measure(&seen, &other), measure(&seen, &noise));
@@ -246,11 +263,30 @@ mod tests {
         assert!(near[1].value < 0.05 * far[1].value, "{near:?} {far:?}");
         assert!((0.05..0.1).contains(&near[2].value) && (0.1..0.15).contains(&near[3].value), "{near:?}");
 
-        let bytes = classifier.to_safetensors().unwrap();
-        let again = Classifier::from_safetensors(&images, &bytes).unwrap().unwrap();
-        assert_eq!(again.look(&a).unwrap().features, seen.features);
+        assert_eq!(classifier.to_safetensors().unwrap(), bytes);
         let fewer = Images::without_rows(crate::ImageFacts { checksum: 1, ..images.facts().clone() });
         assert!(Classifier::from_safetensors(&fewer, &bytes).unwrap().is_none());
+    }
+
+    #[test]
+    fn classes_are_counted_by_what_is_most_likely() {
+        let seen = |probabilities: [[f64; 2]; 4]| Seen {
+            features: Tensor::from_vec([4, 1], vec![0.0, 1.0, 2.0, 5.0]).unwrap(),
+            probabilities: Tensor::from_vec([4, 2], probabilities.concat()).unwrap(),
+        };
+        let real = seen([[0.1, 0.9], [0.95, 0.05], [0.8, 0.2], [0.3, 0.7]]);
+        let generated = seen([[0.91, 0.09], [0.0, 1.0], [0.6, 0.4], [0.99, 0.01]]);
+        let found: Vec<_> =
+            measure(&real, &generated)[2..].iter().map(|v| (v.name, v.kind, v.value)).collect();
+        let expected = [
+            ("smallest_class", Kind::Statistic(0.5), 0.25),
+            ("largest_class", Kind::Statistic(0.5), 0.75),
+            // 0.9 itself is not above it.
+            ("confident", Kind::Statistic(0.25), 0.75),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(label_accuracy(&generated, &[0, 1, 0, 1]), 0.75);
+        assert!(measure(&real, &real)[0].value.abs() < 1e-12);
     }
 
     #[test]

@@ -90,4 +90,16 @@ mod tests {
         let noise: Vec<f64> = (0..6400).map(|i| f64::from(i) * 0.37 % 2.0 - 1.0).collect();
         assert!(nearest(&noise, true).1 > 2.0 * held_out);
     }
+
+    #[test]
+    fn the_nearest_are_sought_for_the_first_128() {
+        let images = Images::digits();
+        let mut rows = vec![0.0; 64 * (SOUGHT + 1)];
+        images.fill(&mut ChaCha8Rng::seed_from_u64(2), &mut rows).unwrap();
+        // The last of those, and the first after them, are unlike all data.
+        rows[64 * (SOUGHT - 1)..].fill(-5.0);
+        let of_first = nearest(&rows[..64 * SOUGHT], true).1;
+        assert!(of_first > 0.0);
+        assert_eq!(nearest(&rows, true).1, of_first);
+    }
 }

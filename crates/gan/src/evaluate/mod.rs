@@ -154,11 +154,11 @@ pub(crate) fn evaluate(
 /// The names of the measures that rows of a source get.
 pub(crate) fn names(source: &Source) -> Vec<&'static str> {
     let width = source.width().unwrap_or(1);
-    let some: Vec<f64> = (0..8 * width).map(|i| (i * i) as f64).collect();
     // Not the images themselves, which may have to be decoded.
     let blank = if let Source::Images(images) = source { Some(Source::Images(images.blank())) } else { None };
     let known = Known { source: blank.as_ref().unwrap_or(source), classifier: None, conditional: false };
-    let values = measure(known, &some, (&some, &[]), width, true).unwrap_or_default();
+    // Names depend on no row.
+    let values = measure(known, &[], (&[], &[]), width, true).unwrap_or_default();
     let values = values.into_iter().map(|value| value.name);
     let classes = if source.classes().is_some() { &classifier::NAMES[..] } else { &[] };
     values.chain(classes.iter().copied()).chain((!classes.is_empty()).then_some("label_accuracy")).collect()
@@ -193,4 +193,53 @@ fn measure(
             images::measure(images, classifier, real, (generated, labels), fresh)?
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::Data;
+
+    #[test]
+    fn names_are_those_of_what_is_measured() {
+        for data in [
+            r#"{ kind = "normal", mean = 0.0, std = 1.0 }"#,
+            r#"{ kind = "mixture", components = [{ weight = 1, mean = 0, std = 1 }] }"#,
+            r#"{ kind = "ring", std = 0.1 }"#,
+            r#"{ kind = "two_moons", noise = 0.1 }"#,
+            r#"{ kind = "digits" }"#,
+        ] {
+            let data: BTreeMap<String, Data> = toml::from_str(&format!("data = {data}")).unwrap();
+            let source = data["data"].open().unwrap();
+            let width = source.width().unwrap_or(1);
+            let known = Known { source: &source, classifier: None, conditional: false };
+            let mut rows = vec![0.0; 20 * width];
+            source.fill(&mut ChaCha8Rng::seed_from_u64(1), &mut rows).unwrap();
+            let found = measure(known, &rows, (&rows, &[]), width, true).unwrap();
+            let found: Vec<_> = found.iter().map(|value| value.name).collect();
+            assert!(found.len() > 5 && names(&source).starts_with(&found), "{found:?}");
+            let floor = Floor(vec![0.0; found.len()]);
+            assert_eq!(evaluate(known, &rows, (&rows, &[]), width, &floor).unwrap().count, 20);
+        }
+    }
+
+    #[test]
+    fn a_bound_is_reached_from_the_side_that_is_better() {
+        let measure = |kind, value| Measure { name: "a", kind, value, floor: 0.0 };
+        let statistic = measure(Kind::Statistic(2.0), 1.5);
+        assert_eq!((statistic.shown(), statistic.reaches(0.5), statistic.reaches(0.4)), (0.5, true, false));
+        let distance = measure(Kind::Distance, 1.5);
+        assert_eq!([1.4, 1.5, 1.6].map(|bound| distance.reaches(bound)), [false, true, true]);
+        let score = measure(Kind::Score, 1.5);
+        assert_eq!([1.4, 1.5, 1.6].map(|bound| score.reaches(bound)), [true, true, false]);
+
+        let evaluation = Evaluation { count: 1, measures: vec![Measure { name: "b", ..statistic }, score] };
+        assert_eq!((evaluation.get("a"), evaluation.value("b")), (evaluation.measures.get(1), 1.5));
+        assert!(evaluation.get("c").is_none() && evaluation.value("c").is_nan());
+    }
 }

@@ -98,5 +98,16 @@ mod tests {
         assert_eq!(weight_error(&components, &[-50.0, -51.0, -49.0, 50.0]), 0.25);
         // From either with the same probability.
         assert_eq!(weight_error(&components, &[0.0]), 0.0);
+        // From the first with the probabilities that Bayes's rule gives.
+        let wide =
+            [Component { weight: 1.0, mean: 0.0, std: 1.0 }, Component { weight: 3.0, mean: 1.0, std: 2.0 }];
+        let first = |x: f64| {
+            let [a, b] = [(-x * x / 2.0).exp(), 1.5 * (-(x - 1.0) * (x - 1.0) / 8.0).exp()];
+            a / (a + b)
+        };
+        let expected = ((first(0.5) + first(-1.0)) / 2.0 - 0.25).abs();
+        approx::assert_relative_eq!(weight_error(&wide, &[0.5, -1.0]), expected, max_relative = 1e-12);
+        // So far away that both densities are 0.
+        assert_eq!(weight_error(&wide, &[1e3]), 0.25);
     }
 }

@@ -158,6 +158,26 @@ mod tests {
         assert_eq!(wasserstein_1(&[0.0, 1.0, 3.0], &[5.0, 6.0, 8.0]), 5.0);
         assert!(ks_two_sample(&[], &[1.0]).is_nan() && wasserstein_1(&[1.0], &[]).is_nan());
         assert_eq!(ks_normal(&[4.0], 4.0, 1.25), 0.5);
+        assert_eq!(ks_normal(&[4.0, 4.0], 4.0, 1.25), 0.5);
+        assert!((ks_normal(&[5.0], 4.0, 1.0) - 0.841_344_746).abs() < 1e-9);
+        assert!((ks_normal(&[-1.0, 3.0], 0.0, 1.0) - 0.498_650_102).abs() < 1e-9);
+        assert!(ks_normal(&[], 4.0, 1.25).is_nan());
+        // The samples end one after the other; which comes first makes no difference.
+        let (a, b) = ([0.0, 1.0, 5.0], [0.0, 2.0]);
+        for (a, b) in [(&a[..], &b[..]), (&b, &a)] {
+            approx::assert_relative_eq!(ks_two_sample(a, b), 1.0 / 3.0, max_relative = 1e-12);
+            approx::assert_relative_eq!(wasserstein_1(a, b), 4.0 / 3.0, max_relative = 1e-12);
+        }
+    }
+
+    /// The mean of squares is so large there that the square of the mean says nothing beside it.
+    #[test]
+    fn numbers_far_from_0_have_their_deviation() {
+        let (mean, std) = mean_std(&[1e9, 1e9 + 1.0, 1e9 + 3.0]);
+        assert!(
+            (mean - 1e9 - 4.0 / 3.0).abs() < 1e-6 && (std - 14.0_f64.sqrt() / 3.0).abs() < 1e-6,
+            "{mean} {std}"
+        );
     }
 
     #[test]

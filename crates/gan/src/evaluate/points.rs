@@ -367,6 +367,7 @@ mod tests {
         let data: Vec<f64> = (0..70 * WIDE).map(|i| (i * i % 101) as f64 / 50.0 - 1.0).collect();
         let rows = Rows { data: &data, width: WIDE };
         let by_product = rows.for_each_row(rows, |_, squares| squares.to_vec());
+        assert_eq!(by_product.len(), 70);
         let mut squares = Vec::new();
         for (index, found) in by_product.iter().enumerate() {
             rows.squares_from(rows.row(index), &mut squares);
@@ -379,6 +380,30 @@ mod tests {
         let line: Vec<f64> = (0..20).map(f64::from).collect();
         let reaches = Rows { data: &line, width: 1 }.reaches();
         assert_eq!((reaches[0], reaches[10]), (25.0, 9.0));
+        let near: Vec<f64> = line.iter().map(|x| x / 8.0).collect();
+        assert_eq!(Rows { data: &near, width: 1 }.reaches()[0], 25.0 / 64.0);
+    }
+
+    #[test]
+    fn the_kernel_is_as_wide_as_its_bandwidth() {
+        let rows = View::new([2, 1], &[0.0, 2.0]).unwrap();
+        let kernel = (-0.5_f64).exp();
+        approx::assert_relative_eq!(mmd_rbf(rows, rows, 2.0), kernel - 1.0, max_relative = 1e-12);
+    }
+
+    #[test]
+    fn distributions_far_from_0_are_as_far_apart_as_near_it() {
+        let at = |shift: f64| [0.0, 1.0, 3.0].map(|x| x + shift);
+        let (a, b) = (at(1e9), at(1e9 + 2.0));
+        let [a, b] = [&a, &b].map(|rows| View::new([3, 1], &rows[..]).unwrap());
+        let distance = frechet_distance(a, b).unwrap();
+        assert!((distance - 4.0).abs() < 1e-4, "{distance}");
+    }
+
+    #[test]
+    fn the_median_distance_is_that_of_different_rows() {
+        let of = |data: &[f64]| Rows { data, width: 1 }.median_distance();
+        assert_eq!((of(&[0.0, 4.0, 1.0]), of(&[2.0; 4])), (3.0, 1.0));
     }
 
     #[test]
@@ -387,6 +412,10 @@ mod tests {
         let b = [1.0, -1.0, 2.0, -2.0, 3.0, -3.0];
         let difference = correlation_difference(Rows { data: &a, width: 2 }, Rows { data: &b, width: 2 });
         approx::assert_relative_eq!(difference, 2.0, max_relative = 1e-12);
+        // A column that stands still goes with no other.
+        let still = [1.0, 5.0, 2.0, 5.0, 3.0, 5.0];
+        let difference = correlation_difference(Rows { data: &a, width: 2 }, Rows { data: &still, width: 2 });
+        approx::assert_relative_eq!(difference, 1.0, max_relative = 1e-12);
     }
 
     #[test]
@@ -396,5 +425,9 @@ mod tests {
         // Along a direction at angle t to the shift it is 3 abs(cos t), on average 6 / pi.
         let distance = sliced(Rows { data: &a, width: 2 }, Rows { data: &b, width: 2 });
         assert!((distance - 6.0 / std::f64::consts::PI).abs() < 1e-3, "{distance}");
+        // On a line there is one direction.
+        let (a, b) = (View::new([600, 1], &a[..]).unwrap(), View::new([600, 1], &b[..]).unwrap());
+        let expected = wasserstein_1(a.data(), b.data());
+        approx::assert_relative_eq!(sliced_wasserstein(a, b), expected, max_relative = 1e-12);
     }
 }

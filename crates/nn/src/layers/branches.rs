@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
-use super::sequential::{advance_children, check_pass, least_common_multiple, own_parameters};
+use super::sequential::{advance_children, check_pass, own_parameters};
 use super::{Sequential, check_gradient, check_gradients, output_of, unexpected};
 use crate::layer::learns;
 use crate::{Dual, Layer, Parameter, ParameterSpec, Result, Wanted, Workspace};
@@ -161,10 +161,6 @@ impl<T: Scalar> Layer<T> for Branches<T> {
 
     fn parameter_count(&self) -> usize {
         self.branches.iter().map(|branch| branch.parameter_count()).sum()
-    }
-
-    fn rows_together(&self) -> usize {
-        self.branches.iter().map(|branch| branch.rows_together()).fold(1, least_common_multiple)
     }
 
     fn advance(

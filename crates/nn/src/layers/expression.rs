@@ -404,6 +404,12 @@ mod tests {
         let axis =
             "expected an axis from 1 or below 0 (axis 0 is the batch, whose rows stay apart), found `0`";
         refuse("sum(x, axis=0)", &format!("at column 13: {axis}"));
+        refuse("2e", "at column 2: expected an operator or the end, found `e`");
+        refuse("2e--3", "at column 2: expected an operator or the end, found `e`");
+        let nested =
+            |depth: usize| format!("{}x{}", "(".repeat(depth), ")".repeat(depth)).parse::<Expression>();
+        assert!(["(x)"; 70].join("+").parse::<Expression>().is_ok());
+        assert!(nested(63).is_ok() && nested(64).is_err());
         assert!("(".repeat(100_000).parse::<Expression>().unwrap_err().to_string().contains("64 levels"));
     }
 }

@@ -52,10 +52,6 @@ impl<T: Scalar> Layer<T> for Sequential<T> {
         Ok(specs)
     }
 
-    fn rows_together(&self) -> usize {
-        self.layers.iter().map(|layer| layer.rows_together()).fold(1, least_common_multiple)
-    }
-
     fn advance(
         &self,
         parameters: &mut [Parameter<T>],

@@ -209,10 +209,6 @@ impl<T: Scalar> Layer<T> for Normalised<T> {
         self.inner.multiply_adds(input)
     }
 
-    fn rows_together(&self) -> usize {
-        self.inner.rows_together()
-    }
-
     fn advance(
         &self,
         parameters: &mut [Parameter<T>],

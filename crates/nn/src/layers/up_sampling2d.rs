@@ -96,9 +96,9 @@ impl UpSampling2D {
                 let of_columns = self.sources(column, 1, width);
                 for (y, of_row) in of_rows {
                     for (x, of_column) in of_columns {
-                        if of_row * of_column > 0.0 {
-                            let from = (row / rows * height + y) * width + x;
-                            f(row * columns + column, from, of_row * of_column);
+                        let weight = of_row * of_column;
+                        if weight > 0.0 {
+                            f(row * columns + column, (row / rows * height + y) * width + x, weight);
                         }
                     }
                 }
