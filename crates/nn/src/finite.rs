@@ -1,6 +1,6 @@
 //! Numbers that are NaN or infinite, and whose they are.
 
-use tensor_ops::{Scalar, Tensor, sum};
+use tensor_ops::{Scalar, Tensor, all_finite};
 
 use crate::{Error, Parameter, Result};
 
@@ -9,14 +9,11 @@ use crate::{Error, Parameter, Result};
 /// # Errors
 /// [`Error::NotFinite`] with the first of them.
 pub fn check_finite<T: Scalar>(numbers: &[T], what: impl FnOnce() -> String) -> Result<()> {
-    // One that is not finite makes the sum so: where it is finite, none has to be looked at.
-    if sum(numbers).is_finite() {
+    if all_finite(numbers) {
         return Ok(());
     }
-    match numbers.iter().find(|x| !x.is_finite()) {
-        Some(value) => Err(Error::NotFinite { what: what(), value: value.as_f64() }),
-        None => Ok(()),
-    }
+    let value = numbers.iter().find(|x| !x.is_finite()).map_or(f64::NAN, |x| x.as_f64());
+    Err(Error::NotFinite { what: what(), value })
 }
 
 /// Refuses parameters that are not finite after an update by gradients. The error names the first whose gradient is finite,
@@ -29,7 +26,7 @@ pub fn check_update<T: Scalar>(
     parameters: &[Parameter<T>],
     gradients: &[Tensor<T>],
 ) -> Result<()> {
-    if parameters.iter().all(|parameter| sum(parameter.value.data()).is_finite()) {
+    if parameters.iter().all(|parameter| all_finite(parameter.value.data())) {
         return Ok(());
     }
     let name = |parameter: &Parameter<T>| format!("{network}.{}", parameter.key());

@@ -52,7 +52,7 @@ pub use functions::{exp, exp_m1_of_negative, sigmoid, softplus, tanh};
 pub use kernel::multiply_adds;
 pub use matmul::{add_matmul_tn, add_rows, matmul, matmul_nt, matmul_then};
 pub use parallel::{for_each_shard, with_threads};
-pub use reduce::{sum, sum_axis};
+pub use reduce::{all_finite, sum, sum_axis};
 pub use scalar::{DType, Scalar};
 pub use shape::{MAX_RANK, Shape};
 pub use team::{thread_count, thread_index};

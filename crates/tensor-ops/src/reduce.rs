@@ -26,6 +26,21 @@ pub fn sum<T: Scalar>(values: &[T]) -> T {
     lanes.into_iter().sum::<T>() + tail
 }
 
+/// Whether no number is NaN or infinite: one that is makes a sum so.
+#[must_use]
+pub fn all_finite<T: Scalar>(values: &[T]) -> bool {
+    // So many sums that no addition waits for the one before.
+    const SUMS: usize = 32;
+    let lines = values.chunks_exact(SUMS);
+    let rest = lines.remainder().iter().fold(T::zero(), |sum, &x| sum + x);
+    let mut sums = [T::zero(); SUMS];
+    for line in lines {
+        sums.iter_mut().zip(line).for_each(|(sum, &x)| *sum += x);
+    }
+    // Large numbers may overflow.
+    sums.into_iter().fold(rest, |sum, x| sum + x).is_finite() || values.iter().all(|x| x.is_finite())
+}
+
 /// Sums over one axis.
 ///
 /// # Shapes
@@ -75,5 +90,25 @@ fn add_lines<T: Scalar>(lines: &[T], sums: &mut [T]) {
             total.iter_mut().zip(partial).for_each(|(sum, x)| *sum += x);
         }
         sums.copy_from_slice(&total[..sums.len()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_not_finite_is_found_wherever_it_is() {
+        for len in [0, 1, 63, 64, 65, 200] {
+            let mut values = vec![f32::MAX; len];
+            assert!(all_finite(&values), "{len}");
+            for place in 0..len {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let good = std::mem::replace(&mut values[place], bad);
+                    assert!(!all_finite(&values), "{bad} at {place} of {len}");
+                    values[place] = good;
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tensor_ops::{
     Convolution, DualNumber, Error, MAX_RANK, Scalar, Shape, Tensor, View, add_matmul_tn, add_rows,
-    for_each_shard, map, map_in_place, map_slice, matmul, matmul_nt, matmul_then, sum, sum_axis,
+    all_finite, for_each_shard, map, map_in_place, map_slice, matmul, matmul_nt, matmul_then, sum, sum_axis,
     symmetric_eigen, update, with_threads, zip, zip_in_place,
 };
 
@@ -105,6 +105,7 @@ fn operate<T: Scalar>([a, b, c]: &[Tensor<T>; 3]) {
     map_in_place(z, T::ln);
     map_slice(z.data_mut(), T::abs);
     let _ = sum(z.data());
+    let _ = all_finite(z.data());
     for axis in 0..=MAX_RANK {
         // Sums of nothing may be more than there is memory for.
         let sums = a.shape().with_axis(axis, 1).len();
