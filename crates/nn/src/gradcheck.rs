@@ -20,6 +20,7 @@ pub use exact::{check_exact, check_exact_loss, check_exact_tangents};
 use rand::{Rng, RngExt};
 use tensor_ops::{Scalar, Shape, Tensor, View};
 
+use crate::layers::check_shape;
 use crate::{Dual, Error, Layer, Loss, Network, Parameter, Result, Wanted, Workspace};
 
 /// The largest relative error that passes: the difference over the largest magnitude in the same gradient.
@@ -226,8 +227,11 @@ impl Motion {
         }
         let output = layer.output(input.tangent, &tangents).to_tensor();
         let grad_input = layer.grad_input(grad.tangent, &tangents).to_tensor();
-        check_shape(layer.name(), "tangents of the output", &output, grad.value.shape())?;
-        check_shape(layer.name(), "tangents of the gradient of the input", &grad_input, input.value.shape())?;
+        // What a layer has forgotten to write has another shape.
+        let [of_output, of_input] = [grad.value.shape(), input.value.shape()];
+        check_shape(layer.name(), "tangents of the output of the shape", of_output, output.shape())?;
+        let what = "tangents of the gradient of the input of the shape";
+        check_shape(layer.name(), what, of_input, grad_input.shape())?;
         Ok([output, grad_input].into_iter().chain(gradients).collect())
     }
 }
@@ -326,15 +330,6 @@ fn check_added(tensor: &str, once: &Tensor<f64>, twice: &Tensor<f64>) -> Result<
     Ok(())
 }
 
-/// Refuses what has another shape than it should: one that a layer has forgotten to write, say.
-fn check_shape(place: &str, what: &str, found: &Tensor<f64>, shape: Shape) -> Result<()> {
-    if found.shape() == shape {
-        return Ok(());
-    }
-    let expected = format!("{what} of the shape {shape}");
-    Err(Error::Shape { place: place.to_owned(), expected, found: found.shape() })
-}
-
 /// Compares a gradient, which must have this shape, with `numeric(index, step)`.
 fn check_tensor(
     reference: Reference,
@@ -343,7 +338,7 @@ fn check_tensor(
     shape: Shape,
     mut numeric: impl FnMut(usize, f64) -> Result<f64>,
 ) -> Result<Report> {
-    check_shape(tensor, "a gradient", gradient, shape)?;
+    check_shape(tensor, "a gradient of the shape", shape, gradient.shape())?;
     let largest = gradient.data().iter().fold(reference.smallest_scale, |a, x| a.max(x.abs()));
     let mut report = Report::default();
     for (index, &analytic) in gradient.data().iter().enumerate() {
@@ -424,7 +419,7 @@ mod tests {
 
     #[test]
     fn what_has_another_shape_is_refused() {
-        let check = |shape: Shape| check_shape("flatten", "a", &Tensor::zeros([2]), shape);
+        let check = |shape: Shape| check_shape("flatten", "a", shape, Shape::from([2]));
         assert!(check([2].into()).is_ok() && check([2, 1].into()).is_err());
     }
 

@@ -12,11 +12,22 @@ const RUN: usize = 128;
 /// of a long sum near that of a short one.
 #[must_use]
 pub fn sum<T: Scalar>(values: &[T]) -> T {
-    const LANES: usize = 8;
     if values.len() > RUN {
         let (left, right) = values.split_at((values.len() / 2).next_multiple_of(RUN));
         return sum(left) + sum(right);
     }
+    sum_in_lanes::<T, 8>(values)
+}
+
+/// Whether no number is NaN or infinite: one that is makes a sum so.
+#[must_use]
+pub fn all_finite<T: Scalar>(values: &[T]) -> bool {
+    // Large numbers may overflow.
+    sum_in_lanes::<T, 32>(values).is_finite() || values.iter().all(|x| x.is_finite())
+}
+
+/// The sum of all numbers, by so many sums side by side: no addition waits for the one before.
+fn sum_in_lanes<T: Scalar, const LANES: usize>(values: &[T]) -> T {
     let lines = values.chunks_exact(LANES);
     let tail = lines.remainder().iter().copied().sum::<T>();
     let mut lanes = [T::zero(); LANES];
@@ -24,21 +35,6 @@ pub fn sum<T: Scalar>(values: &[T]) -> T {
         lanes.iter_mut().zip(line).for_each(|(sum, &x)| *sum += x);
     }
     lanes.into_iter().sum::<T>() + tail
-}
-
-/// Whether no number is NaN or infinite: one that is makes a sum so.
-#[must_use]
-pub fn all_finite<T: Scalar>(values: &[T]) -> bool {
-    // So many sums that no addition waits for the one before.
-    const SUMS: usize = 32;
-    let lines = values.chunks_exact(SUMS);
-    let rest = lines.remainder().iter().fold(T::zero(), |sum, &x| sum + x);
-    let mut sums = [T::zero(); SUMS];
-    for line in lines {
-        sums.iter_mut().zip(line).for_each(|(sum, &x)| *sum += x);
-    }
-    // Large numbers may overflow.
-    sums.into_iter().fold(rest, |sum, x| sum + x).is_finite() || values.iter().all(|x| x.is_finite())
 }
 
 /// Sums over one axis.

@@ -192,7 +192,8 @@ fn output_of<T: Scalar>(layer: &dyn Layer<T>, input: Shape) -> Result<Shape> {
     }
 }
 
-fn check_shape(layer: &str, what: &str, expected: Shape, found: Shape) -> Result<()> {
+/// Refuses what has another shape than it should.
+pub(crate) fn check_shape(layer: &str, what: &str, expected: Shape, found: Shape) -> Result<()> {
     if found == expected { Ok(()) } else { unexpected(layer, format!("{what} {expected}"), found) }
 }
 
