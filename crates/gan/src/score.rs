@@ -1,6 +1,6 @@
 //! What a step saw, and whether its numbers are numbers.
 
-use nn::{Network, check_finite, check_update};
+use nn::{Network, check_finite, check_parameters};
 use tensor_ops::{Scalar, View};
 
 use crate::Combined;
@@ -33,7 +33,7 @@ pub(crate) fn check_rows<T: Scalar>(latent: View<'_, T>, real: Option<View<'_, T
 
 /// The error that says why a loss is not finite: a weight, if it is that, else the one given.
 pub(crate) fn culprit<T: Scalar>(networks: Combined<'_, T>, error: nn::Error) -> nn::Error {
-    let check = |name, network: &Network<T>| check_update(name, network.parameters(), &[]);
+    let check = |name, network: &Network<T>| check_parameters(name, network.parameters());
     let weights = check("generator", networks.generator);
     weights.and_then(|()| check("discriminator", networks.discriminator)).err().unwrap_or(error)
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use nn::{Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace, check_update};
+use nn::{Activation, Mode, Network, Optimizer, OptimizerState, Shards, Wanted, Workspace, check_parameters};
 use rand::Rng;
 use tensor_ops::{Scalar, Shape, Tensor, View, zip_in_place};
 
@@ -89,9 +89,7 @@ impl<T: Scalar> Learner<T> {
             nn::clip_norm(self.network.parameters(), &mut self.gradients, most);
         }
         let optimizer = self.optimizer.at_rate(rate);
-        self.state.update(&optimizer, self.network.parameters_mut(), &self.gradients)?;
-        self.network.advance(&self.gradients)?;
-        check_update(name, self.network.parameters(), &self.gradients)
+        self.network.update(name, &optimizer, &mut self.state, &self.gradients)
     }
 }
 
@@ -109,7 +107,7 @@ impl<T: Scalar> Average<T> {
         for (own, leader) in self.network.parameters_mut().iter_mut().zip(leader.parameters()) {
             zip_in_place(&mut own.value, leader.value.view(), |own, leader| own + (leader - own) * share)?;
         }
-        check_update("ema.generator", self.network.parameters(), &[])
+        check_parameters("ema.generator", self.network.parameters())
     }
 }
 

@@ -16,31 +16,35 @@ pub fn check_finite<T: Scalar>(numbers: &[T], what: impl FnOnce() -> String) -> 
     Err(Error::NotFinite { what: what(), value })
 }
 
-/// Refuses parameters that are not finite after an update by gradients. The error names the first whose gradient is finite,
-/// since the others may follow from it, else the first gradient that is not. `network` stands before the tensor's name.
+/// Refuses parameters that are not finite. `network` stands before the tensor's name.
 ///
 /// # Errors
-/// [`Error::NotFinite`].
-pub fn check_update<T: Scalar>(
+/// [`Error::NotFinite`] with the first of them.
+pub fn check_parameters<T: Scalar>(network: &str, parameters: &[Parameter<T>]) -> Result<()> {
+    parameters.iter().try_for_each(|parameter| check_parameter(network, parameter))
+}
+
+/// Refuses parameters that are not finite after an update by gradients. The error names the first whose gradient is finite,
+/// since the others may follow from it, else the first gradient that is not.
+pub(crate) fn check_update<T: Scalar>(
     network: &str,
     parameters: &[Parameter<T>],
     gradients: &[Tensor<T>],
 ) -> Result<()> {
-    if parameters.iter().all(|parameter| all_finite(parameter.value.data())) {
-        return Ok(());
-    }
-    let name = |parameter: &Parameter<T>| format!("{network}.{}", parameter.key());
-    let check = |parameter: &Parameter<T>| check_finite(parameter.value.data(), || name(parameter));
     let pairs = parameters.iter().zip(gradients);
-    let of_gradient = |(parameter, gradient): (_, &Tensor<T>)| {
-        check_finite(gradient.data(), || format!("{}'s gradient", name(parameter)))
+    let of_gradient = |(parameter, gradient): (&Parameter<T>, &Tensor<T>)| {
+        check_finite(gradient.data(), || format!("{network}.{}'s gradient", parameter.key()))
     };
     pairs
         .clone()
         .filter(|&pair| of_gradient(pair).is_ok())
-        .try_for_each(|(parameter, _)| check(parameter))?;
+        .try_for_each(|(parameter, _)| check_parameter(network, parameter))?;
     pairs.into_iter().try_for_each(of_gradient)?;
-    parameters.iter().try_for_each(check)
+    check_parameters(network, parameters)
+}
+
+fn check_parameter<T: Scalar>(network: &str, parameter: &Parameter<T>) -> Result<()> {
+    check_finite(parameter.value.data(), || format!("{network}.{}", parameter.key()))
 }
 
 #[cfg(test)]

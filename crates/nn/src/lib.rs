@@ -21,7 +21,7 @@ pub mod weights;
 
 pub use activation::Activation;
 pub use error::{Error, Result};
-pub use finite::{check_finite, check_update};
+pub use finite::{check_finite, check_parameters};
 pub use initializers::Initializer;
 pub use layer::{Dual, Layer, Parameter, ParameterSpec, WHOLE_BATCH, Wanted, Workspace};
 pub use losses::Loss;

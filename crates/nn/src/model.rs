@@ -5,8 +5,7 @@ use rand::seq::SliceRandom;
 use tensor_ops::{Scalar, Tensor, View};
 
 use crate::{
-    Error, Loss, Mode, Network, Optimizer, OptimizerState, Result, Shards, Wanted, Workspace, check_update,
-    metrics,
+    Error, Loss, Mode, Network, Optimizer, OptimizerState, Result, Shards, Wanted, Workspace, metrics,
 };
 
 /// A network that can be trained.
@@ -107,9 +106,7 @@ impl<T: Scalar> Model<T> {
         if !score.loss.is_finite() {
             return Err(Error::NotFinite { what: "the loss".to_owned(), value: score.loss });
         }
-        self.state.update(&self.optimizer, self.network.parameters_mut(), &self.gradients)?;
-        self.network.advance(&self.gradients)?;
-        check_update("network", self.network.parameters(), &self.gradients)?;
+        self.network.update("network", &self.optimizer, &mut self.state, &self.gradients)?;
         Ok(score)
     }
 

@@ -1,11 +1,13 @@
 //! Layers with their parameters.
 
 use rand::Rng;
-use tensor_ops::{Scalar, Shape, Tensor, View};
+use tensor_ops::{Scalar, Shape, Tensor, View, all_finite};
 
+use crate::finite::check_update;
 use crate::layers::Sequential;
 use crate::{
-    Activation, Dual, Error, Layer, Load, Parameter, Result, WHOLE_BATCH, Wanted, Workspace, weights,
+    Activation, Dual, Error, Layer, Load, Optimizer, OptimizerState, Parameter, Result, WHOLE_BATCH, Wanted,
+    Workspace, weights,
 };
 
 /// A stack of layers, built for inputs of one shape, with its parameters.
@@ -71,6 +73,28 @@ impl<T: Scalar> Network<T> {
     #[must_use]
     pub fn load(&self) -> Load {
         self.load
+    }
+
+    /// Takes a step of an optimizer with each parameter that is trainable, then lets the layers
+    /// [`advance`](Network::advance). `name` stands before a tensor's name in errors.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is a gradient for each parameter, of its shape; [`Error::NotFinite`] for a gradient or
+    /// a parameter, when all have changed.
+    pub fn update(
+        &mut self,
+        name: &str,
+        optimizer: &Optimizer,
+        state: &mut OptimizerState<T>,
+        gradients: &[Tensor<T>],
+    ) -> Result<()> {
+        let finite = state.update(optimizer, &mut self.parameters, gradients)?;
+        self.advance(gradients)?;
+        let mut kept = self.parameters.iter().filter(|parameter| !parameter.trainable);
+        if finite && kept.all(|parameter| all_finite(parameter.value.data())) {
+            return Ok(());
+        }
+        check_update(name, &self.parameters, gradients)
     }
 
     /// Lets the layers improve what they keep beside what is learned: to be called after each step of an optimizer, with

@@ -235,7 +235,7 @@ impl<T: Scalar> OptimizerState<T> {
         Self { step: 0, slots: parameters.iter().map(zeros).collect() }
     }
 
-    /// Takes a step with each parameter that is trainable.
+    /// Takes a step with each parameter that is trainable. Returns whether all that it changed is finite.
     ///
     /// # Errors
     /// [`Error::Shape`] where a gradient does not have its parameter's shape.
@@ -244,8 +244,9 @@ impl<T: Scalar> OptimizerState<T> {
         optimizer: &Optimizer,
         parameters: &mut [Parameter<T>],
         gradients: &[Tensor<T>],
-    ) -> Result<()> {
+    ) -> Result<bool> {
         self.step = self.step.saturating_add(1);
+        let mut finite = true;
         for ((parameter, gradient), slots) in parameters.iter_mut().zip(gradients).zip(&mut self.slots) {
             if !parameter.trainable {
                 continue;
@@ -258,27 +259,27 @@ impl<T: Scalar> OptimizerState<T> {
                     found: gradient.shape(),
                 });
             }
-            step(optimizer, self.step, &mut parameter.value, gradient.view(), slots)?;
+            finite &= step(optimizer, self.step, &mut parameter.value, gradient.view(), slots)?;
         }
-        Ok(())
+        Ok(finite)
     }
 }
 
-/// One step of one parameter.
+/// One step of one parameter. Returns whether it is finite.
 fn step<T: Scalar>(
     optimizer: &Optimizer,
     number: u64,
     parameter: &mut Tensor<T>,
     gradient: View<'_, T>,
     slots: &mut [Tensor<T>],
-) -> Result<()> {
-    match (optimizer, slots) {
+) -> Result<bool> {
+    let finite = match (optimizer, slots) {
         (Optimizer::Adam(adam), [m, v]) => {
             let adam = AdamStep::new(adam, 0.0, number);
             update([parameter, m, v], gradient, |[p, m, v], g| {
                 let (m, v) = adam.moments(m, v, g);
                 [adam.apply(p, m, v), m, v]
-            })?;
+            })
         }
         (Optimizer::Adam(adam), [m, v, largest]) => {
             let adam = AdamStep::new(adam, 0.0, number);
@@ -286,7 +287,7 @@ fn step<T: Scalar>(
                 let (m, v) = adam.moments(m, v, g);
                 let largest = largest.max(v);
                 [or_nan(adam.apply(p, m, largest), v), m, v, largest]
-            })?;
+            })
         }
         (Optimizer::AdamW(adamw), [m, v]) => {
             let AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay } = *adamw;
@@ -295,7 +296,7 @@ fn step<T: Scalar>(
             update([parameter, m, v], gradient, |[p, m, v], g| {
                 let (m, v) = adam.moments(m, v, g);
                 [adam.apply(p - p * adam.decay, m, v), m, v]
-            })?;
+            })
         }
         (Optimizer::Sgd(sgd), [m]) => {
             let (rate, momentum) = (T::from_f64(sgd.learning_rate), T::from_f64(sgd.momentum));
@@ -303,7 +304,7 @@ fn step<T: Scalar>(
             update([parameter, m], gradient, |[p, m], g| {
                 let m = momentum * m - rate * g;
                 [p + (ahead.0 * m - ahead.1 * g), m]
-            })?;
+            })
         }
         (Optimizer::RmsProp(rmsprop), [v]) => {
             let (rate, rho) = (T::from_f64(rmsprop.learning_rate), T::from_f64(rmsprop.rho));
@@ -311,11 +312,11 @@ fn step<T: Scalar>(
             update([parameter, v], gradient, |[p, v], g| {
                 let v = rho * v + (T::one() - rho) * (g * g);
                 [or_nan(p - rate * g / (v + epsilon).sqrt(), v), v]
-            })?;
+            })
         }
-        _ => {}
-    }
-    Ok(())
+        _ => return Ok(true),
+    };
+    Ok(finite?)
 }
 
 /// The numbers of a step of Adam.

@@ -3,9 +3,11 @@
 #![allow(unsafe_code, reason = "threads write parts of the same tensors")]
 #![expect(clippy::indexing_slicing, reason = "chunks are cut from lengths that are checked to be the same")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::lanes::{Kernel, Lanes, vectorised};
 use crate::parallel::{Parts, for_each_chunk, for_each_part};
-use crate::{Error, Result, Scalar, Tensor, View};
+use crate::{Error, Result, Scalar, Tensor, View, all_finite};
 
 /// How many elements one thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -76,6 +78,7 @@ pub fn zip_in_place<T: Scalar>(
 }
 
 /// Sets element i of all `targets` to `f` of them and of `source[i]`: a step of an optimizer, with what it remembers.
+/// Returns whether all elements of the first target are finite now, which costs less here than in a pass of its own.
 ///
 /// # Errors
 /// [`Error::Shape`] unless all have the same number of elements.
@@ -83,21 +86,24 @@ pub fn update<T: Scalar, const N: usize>(
     targets: [&mut Tensor<T>; N],
     source: View<'_, T>,
     f: impl Fn([T; N], T) -> [T; N] + Sync + Send,
-) -> Result<()> {
+) -> Result<bool> {
     let len = source.shape().len();
     for target in &targets {
         check_same_len("update", len, target.view())?;
     }
     let targets = targets.map(|target| Parts::new(target.data_mut()));
+    let finite = AtomicBool::new(true);
     for_each_part(len.div_ceil(CHUNK), work(len), |chunk| {
         let first = chunk * CHUNK;
         let len = CHUNK.min(len - first);
         // SAFETY: chunks do not overlap.
         let targets = targets.each_ref().map(|target| unsafe { target.slice(first, len) });
         let source = &source.data()[first..][..len];
-        T::run(Update { targets, source, f: &f });
+        if !T::run(Update { targets, source, f: &f }) {
+            finite.store(false, Ordering::Relaxed);
+        }
     });
-    Ok(())
+    Ok(finite.into_inner())
 }
 
 struct Update<'a, T, F, const N: usize> {
@@ -107,14 +113,15 @@ struct Update<'a, T, F, const N: usize> {
 }
 
 impl<T: Scalar, F: Fn([T; N], T) -> [T; N], const N: usize> Kernel<T> for Update<'_, T, F, N> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    unsafe fn run<L: Lanes<T>>(self) {
+    unsafe fn run<L: Lanes<T>>(self) -> bool {
         // A block lies in local arrays while it is worked on: the compiler sees that they do not overlap.
         const BLOCK: usize = 16;
         let Self { mut targets, source, f } = self;
         let whole = source.len() / BLOCK * BLOCK;
+        let mut sums = [T::zero(); BLOCK];
         for first in (0..whole).step_by(BLOCK) {
             let mut block = [[T::zero(); BLOCK]; N];
             for (block, target) in block.iter_mut().zip(&targets) {
@@ -127,6 +134,9 @@ impl<T: Scalar, F: Fn([T; N], T) -> [T; N], const N: usize> Kernel<T> for Update
                     block[i] = new;
                 }
             }
+            if let Some(first) = block.first() {
+                sums.iter_mut().zip(first).for_each(|(sum, &x)| *sum += x);
+            }
             for (target, block) in targets.iter_mut().zip(&block) {
                 target[first..first + BLOCK].copy_from_slice(block);
             }
@@ -137,6 +147,9 @@ impl<T: Scalar, F: Fn([T; N], T) -> [T; N], const N: usize> Kernel<T> for Update
                 target[i] = new;
             }
         }
+        // Sums of large numbers may overflow.
+        let finite = sums.iter().fold(true, |finite, sum| finite & sum.is_finite());
+        targets.first().is_none_or(|first| all_finite(if finite { &first[whole..] } else { first }))
     }
 }
 

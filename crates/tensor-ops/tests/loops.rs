@@ -69,6 +69,26 @@ fn an_update_reaches_each_element_of_all_targets() {
 }
 
 #[test]
+fn an_update_says_whether_the_first_target_is_finite() {
+    for len in [0, 1, 15, 16, 40, 1 << 14, 50_001] {
+        let mut source = Tensor::full([len], f64::MAX);
+        let is_finite = |source: &Tensor<f64>| {
+            let (mut a, mut b) = (Tensor::zeros([len]), Tensor::zeros([len]));
+            let step = || update([&mut a, &mut b], source.view(), |_, x| [x, f64::NAN]);
+            with_threads(3, step).unwrap().unwrap()
+        };
+        assert!(is_finite(&source), "{len}");
+        for place in (0..len).step_by(len / 16 + 1).chain(len.checked_sub(1)) {
+            for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                source.data_mut()[place] = poison;
+                assert!(!is_finite(&source), "{poison} at {place} of {len}");
+            }
+            source.data_mut()[place] = f64::MAX;
+        }
+    }
+}
+
+#[test]
 fn sums_of_short_rows_are_those_of_all_rows() {
     let input = counting(2000, 30, 1);
     let mut sums = Tensor::default();
