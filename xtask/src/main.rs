@@ -333,10 +333,21 @@ fn run_tidy(args: &[OsString]) -> Outcome {
 /// The sanitizers that rustc knows to build for, as `-Zsanitizer` names them.
 const SANITIZERS: [&str; 2] = ["address", "thread"];
 
-/// Runs the tests of the one crate with `unsafe` under each sanitizer. Needs the nightly toolchain.
+/// Runs the tests of the one crate with `unsafe` under Miri and under each sanitizer. Needs the nightly toolchain with the
+/// components `miri` and `rust-src`.
 fn sanitize(args: &[OsString]) -> Outcome {
     no_arguments("sanitize", args)?;
     let host = fuzz::host()?;
+    let mut miri = Command::new("cargo");
+    miri.args(["+nightly", "miri", "test", "--package", "tensor-ops", "--lib", "--locked", "--target-dir"]);
+    miri.arg(target()?.join("miri"));
+    // Those go over millions of numbers, or over many thousands of shapes.
+    miri.args(["--", "--skip", "functions::", "--skip", "rests_are_computed_in_every_way"]);
+    // It takes no registers for granted that it is not told of. Tree Borrows, and helpers that outlive the tests: rayon.
+    miri.env("RUSTFLAGS", if cfg!(target_arch = "x86_64") { "-Ctarget-feature=+avx2,+fma" } else { "" });
+    miri.env("MIRIFLAGS", "-Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-deterministic-floats");
+    run("sanitize", &mut miri)?;
+    println!("sanitize: miri: nothing found");
     for sanitizer in SANITIZERS {
         let mut test = Command::new("cargo");
         test.args(["+nightly", "test", "--package", "tensor-ops", "--tests", "--locked", "--target", &host]);

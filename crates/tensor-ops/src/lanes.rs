@@ -291,17 +291,13 @@ pub(crate) mod x86 {
     #[inline(always)]
     unsafe fn load_first_f32(from: *const f32, count: usize) -> __m256 {
         // SAFETY: the caller vouches for `count` numbers, and lanes behind them are not read.
-        unsafe {
-            if count >= 8 { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, mask_32(count)) }
-        }
+        unsafe { if count >= 8 { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, mask_32(count)) } }
     }
 
     #[inline(always)]
     unsafe fn load_first_f64(from: *const f64, count: usize) -> __m256d {
         // SAFETY: as above.
-        unsafe {
-            if count >= 4 { _mm256_loadu_pd(from) } else { _mm256_maskload_pd(from, mask_64(count)) }
-        }
+        unsafe { if count >= 4 { _mm256_loadu_pd(from) } else { _mm256_maskload_pd(from, mask_64(count)) } }
     }
 
     /// A masked store takes twenty times as long as a plain one on some processors (AMD's Zen 2 and 3).
@@ -319,7 +315,7 @@ pub(crate) mod x86 {
                 x4 = _mm256_extractf128_ps::<1>(x);
             }
             if count & 2 != 0 {
-                _mm_storel_pd(to.cast(), _mm_castps_pd(x4));
+                _mm_storeu_si64(to.cast(), _mm_castps_si128(x4));
                 to = to.add(2);
                 x4 = _mm_movehl_ps(x4, x4);
             }
