@@ -229,7 +229,7 @@ impl Convolution {
                     let lines = &kernel[line * filters + inner.start % filters..];
                     let packed = &mut packed[(inner.start - from.start) * panel.len()..];
                     let packed = &mut packed[..inner.len() * panel.len()];
-                    T::run(Transpose { lines, line: filters, packed, width: panel.len() });
+                    T::transpose(Transpose { lines, line: filters, packed, width: panel.len() });
                 }
             };
             packing.with(pack, |packed| {
@@ -275,7 +275,7 @@ impl Convolution {
         let packing = Packing { inner: filters, columns };
         let pack = |from: Range<usize>, panel: Range<usize>, packed: &mut [T]| {
             let lines = &kernel[panel.start * filters + from.start..];
-            T::run(Transpose { lines, line: filters, packed, width: panel.len() });
+            T::transpose(Transpose { lines, line: filters, packed, width: panel.len() });
         };
         packing.with(pack, |packed| {
             for_each_chunk(image.data_mut(), image_len, sizes.multiply_adds(), |number, image| {

@@ -12,10 +12,13 @@ use crate::lanes::{Kernel, Lanes};
 
 /// Registers of the narrowest kind that make the widest.
 const MOST_PARTS: usize = 4;
+/// Sums that are in registers at the same time, each of a line and a vector: enough that none has to wait for itself.
+const SUMS: usize = 8;
 
-/// Inner products of four lines at a time: `output[i stride + n] = start + sum over k of lines[i line + k] vectors[n][k]` for i
-/// below `count`, where start is `start[n]`, or, where there is none, what the output holds. Each is summed in as many parts as the widest register has lanes, so that all processors compute the same.
-pub(crate) struct Dots<'a, T, const N: usize> {
+/// Inner products: `output[i stride + n] = start + sum over k of lines[i line + k] vectors[n][k]` for i below `count`,
+/// where start is `start[n]`, or, where there is none, what the output holds. Each is summed in as many parts as the
+/// widest register has lanes, so that all processors compute the same.
+pub struct Dots<'a, T, const N: usize> {
     pub(crate) lines: &'a [T],
     pub(crate) line: usize,
     /// Equally long.
@@ -27,7 +30,7 @@ pub(crate) struct Dots<'a, T, const N: usize> {
     pub(crate) count: usize,
 }
 
-impl<T: Scalar, const N: usize> Dots<'_, T, N> {
+impl<T: Scalar> Dots<'_, T, 1> {
     /// Does the work.
     ///
     /// # Safety
@@ -37,22 +40,24 @@ impl<T: Scalar, const N: usize> Dots<'_, T, N> {
             let inner = self.vectors[0].len();
             assert!(self.vectors.iter().all(|vector| vector.len() == inner));
             assert!(last * self.line + inner <= self.lines.len());
-            T::run(self);
+            // SAFETY: as checked, and the caller vouches for the output.
+            unsafe { T::multiply_lines(self) };
         }
     }
+}
 
-    /// The numbers from `k` on, as many as a register has lanes or as are left, of four lines times those of the vectors.
+impl<T: Scalar, const N: usize> Dots<'_, T, N> {
+    /// Adds the numbers from `k` on, as many as a register has lanes, or `left` where there are fewer.
     ///
     /// # Safety
-    /// The lines must have as many numbers as the vectors.
+    /// The lines and the vectors must have as many numbers.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "an index is the same place in memory and in registers")]
-    unsafe fn add<L: Lanes<T>>(&self, lines: [*const T; 4], k: usize, part: usize, sums: &mut Sums<L, N>) {
-        let left = self.vectors[0].len().saturating_sub(k);
+    unsafe fn add<L: Lanes<T>>(&self, lines: &[*const T; SUMS], k: usize, left: usize, sums: &mut [L; SUMS]) {
         // SAFETY: no more than `left` numbers are read.
         unsafe {
-            let load = |line: *const T| {
-                let from = line.wrapping_add(k);
+            let load = |from: *const T| {
+                let from = from.wrapping_add(k);
                 if left >= L::COUNT { L::load(from) } else { L::load_first(from, left) }
             };
             // No closures but this one in here: where one is called by a function that is not compiled for these
@@ -61,54 +66,60 @@ impl<T: Scalar, const N: usize> Dots<'_, T, N> {
             for n in 0..N {
                 vectors[n] = load(self.vectors[n].as_ptr());
             }
-            for i in 0..4 {
+            for i in 0..SUMS / N {
                 let line = load(lines[i]);
                 for n in 0..N {
-                    sums[n][part][i] = line.mul_add(vectors[n], sums[n][part][i]);
+                    sums[i * N + n] = line.mul_add(vectors[n], sums[i * N + n]);
                 }
             }
         }
     }
 }
 
-/// The sums of four lines for each vector and for each part of the widest register.
-type Sums<L, const N: usize> = [[[L; 4]; MOST_PARTS]; N];
-
 impl<T: Scalar, const N: usize> Kernel<T> for Dots<'_, T, N> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes<T>>(self) {
-        let (inner, parts) = (self.vectors[0].len(), wide::<T>() / L::COUNT);
-        for first in (0..self.count).step_by(4) {
-            // The last four may be fewer: the others repeat the last one.
-            let place = |i: usize| (first + i).min(self.count - 1) * self.line;
+        let (inner, parts, lines) = (self.vectors[0].len(), wide::<T>() / L::COUNT, SUMS / N);
+        for first in (0..self.count).step_by(lines) {
             // SAFETY: `multiply` has checked that each line has as many numbers as the vectors.
             unsafe {
-                let lines = [0, 1, 2, 3].map(|i| self.lines.as_ptr().add(place(i)));
-                let one = L::splat(T::one());
-                let mut sums: Sums<L, N> = [[[L::splat(T::zero()); 4]; MOST_PARTS]; N];
-                for k in (0..inner).step_by(wide::<T>()) {
-                    for part in 0..parts {
-                        self.add(lines, k + part * L::COUNT, part, &mut sums);
-                    }
+                // The last lines may be fewer: the others repeat the last one.
+                let mut from = [self.lines.as_ptr(); SUMS];
+                for (i, from) in from[..lines].iter_mut().enumerate() {
+                    *from = from.add((first + i).min(self.count - 1) * self.line);
                 }
-                for (n, parts_of) in sums.iter_mut().enumerate() {
-                    let mut half = parts / 2;
-                    while half > 0 {
-                        for part in 0..half {
-                            let others = parts_of[part + half];
-                            for (sum, other) in parts_of[part].iter_mut().zip(others) {
-                                *sum = sum.mul_add(one, other);
-                            }
+                let mut parts_of = [[L::splat(T::zero()); SUMS]; MOST_PARTS];
+                for (part, all) in parts_of[..parts].iter_mut().enumerate() {
+                    let (mut sums, mut k) = (*all, part * L::COUNT);
+                    while k + L::COUNT <= inner {
+                        self.add(&from, k, L::COUNT, &mut sums);
+                        k += wide::<T>();
+                    }
+                    if k < inner {
+                        self.add(&from, k, inner - k, &mut sums);
+                    }
+                    *all = sums;
+                }
+                let one = L::splat(T::one());
+                let mut half = parts / 2;
+                while half > 0 {
+                    for part in 0..half {
+                        let others = parts_of[part + half];
+                        for (sum, other) in parts_of[part].iter_mut().zip(others) {
+                            *sum = sum.mul_add(one, other);
                         }
-                        half /= 2;
                     }
-                    let totals = L::sums(parts_of[0]);
-                    for (i, total) in totals.into_iter().enumerate().take(self.count - first) {
-                        let number = self.output.add((first + i) * self.stride + n);
-                        *number = self.start[n].unwrap_or(*number) + total;
-                    }
+                    half /= 2;
+                }
+                let [a, b, c, d, e, f, g, h] = parts_of[0];
+                let totals = [L::sums([a, b, c, d]), L::sums([e, f, g, h])];
+                let count = lines.min(self.count - first) * N;
+                for (place, &total) in totals.as_flattened()[..count].iter().enumerate() {
+                    let (i, n) = (place / N, place % N);
+                    let number = self.output.add((first + i) * self.stride + n);
+                    *number = self.start[n].unwrap_or(*number) + total;
                 }
             }
         }

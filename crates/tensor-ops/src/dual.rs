@@ -15,7 +15,7 @@ use std::num::FpCategory;
 use num_traits::{Float, Num, NumCast, One, ToPrimitive, Zero};
 
 use crate::functions::Exponential;
-use crate::lanes::{Array, Kernel, Vectorised};
+use crate::lanes::{Array, Kernel, Vectorised, kernels};
 use crate::scalar::{Buffer, buffers};
 use crate::{DType, Scalar};
 
@@ -299,6 +299,8 @@ impl Vectorised for DualNumber {
         // SAFETY: an array needs no instructions that a processor may lack.
         unsafe { kernel.run::<Array<Self>>() }
     }
+
+    kernels!();
 }
 
 impl Exponential for DualNumber {

@@ -24,6 +24,8 @@ const SUMMING: usize = 8;
 /// Registers along the rows in a flipped product, and the most numbers that they hold.
 const REGISTERS: usize = 4;
 const MOST_LINE: usize = 64;
+/// Inner elements that are worked on before the next look at how many are left.
+const UNROLLED: usize = 2;
 
 /// The left side of a product in memory: (i, k) is `data[i row + k inner]`.
 #[derive(Clone, Copy)]
@@ -60,7 +62,7 @@ pub(crate) struct Size {
 }
 
 /// `output = start + lhs rhs` for at most [`PANEL`] columns. The rows of the output lie `stride` apart.
-pub(crate) struct Panel<'a, T> {
+pub struct Panel<'a, T> {
     pub(crate) size: Size,
     pub(crate) lhs: Left<'a, T>,
     pub(crate) rhs: Right<'a, T>,
@@ -89,7 +91,8 @@ impl<T: Scalar> Panel<'_, T> {
         if let Start::Row(row) = self.start {
             assert!(columns <= row.len());
         }
-        T::run(self);
+        // SAFETY: as checked, and the caller vouches for the output.
+        unsafe { T::multiply_panel(self) };
     }
 }
 
@@ -159,11 +162,13 @@ impl<T: Scalar> Panel<'_, T> {
         let last = width - (registers - 1) * L::COUNT;
         // SAFETY: the caller's promise.
         unsafe {
-            match registers {
-                1 => self.rows::<L, 1>(first, last),
-                2 => self.rows::<L, 2>(first, last),
-                3 => self.rows::<L, 3>(first, last),
-                _ => self.rows::<L, 4>(first, last),
+            if registers == 1 {
+                self.rows::<L, 1>(first, last);
+            } else if const { L::COLUMNS == 2 } || registers == 2 {
+                self.rows::<L, 2>(first, last);
+            } else if const { L::COLUMNS > 2 } {
+                // Not compiled where there are none so wide.
+                if registers == 3 { self.rows::<L, 3>(first, last) } else { self.rows::<L, 4>(first, last) }
             }
         }
     }
@@ -174,6 +179,23 @@ impl<T: Scalar> Panel<'_, T> {
     /// As [`Panel::columns`].
     #[inline(always)]
     unsafe fn rows<L: Lanes<T>, const C: usize>(&self, first: usize, last: usize) {
+        // What is known of the left side saves instructions: in a loop of loads and multiply-adds, each one counts.
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.lhs.inner == 1 {
+                L::outlined(Rows::<T, C, true> { panel: self, first, last });
+            } else {
+                L::outlined(Rows::<T, C, false> { panel: self, first, last });
+            }
+        }
+    }
+
+    /// As [`Panel::rows`], of a left side whose rows lie along (`ALONG`) or whose columns do.
+    ///
+    /// # Safety
+    /// As [`Panel::rows`].
+    #[inline(always)]
+    unsafe fn rows_of<L: Lanes<T>, const C: usize, const ALONG: bool>(&self, first: usize, last: usize) {
         let mut row = 0;
         while row < self.size.rows {
             // Tiles as even as they can be: a tile of one or two rows would wait for its own sums.
@@ -182,12 +204,12 @@ impl<T: Scalar> Panel<'_, T> {
             // SAFETY: `rows` rows from `row` on lie within the output.
             unsafe {
                 match rows {
-                    1 => self.tile::<L, 1, C>(row, first, last),
-                    2 => self.tile::<L, 2, C>(row, first, last),
-                    3 => self.tile::<L, 3, C>(row, first, last),
-                    4 => self.tile::<L, 4, C>(row, first, last),
-                    5 => self.tile::<L, 5, C>(row, first, last),
-                    _ => self.tile::<L, 6, C>(row, first, last),
+                    1 => self.tile::<L, 1, C, ALONG>(row, first, last),
+                    2 => self.tile::<L, 2, C, ALONG>(row, first, last),
+                    3 => self.tile::<L, 3, C, ALONG>(row, first, last),
+                    4 => self.tile::<L, 4, C, ALONG>(row, first, last),
+                    5 => self.tile::<L, 5, C, ALONG>(row, first, last),
+                    _ => self.tile::<L, 6, C, ALONG>(row, first, last),
                 }
             }
             row += rows;
@@ -200,7 +222,7 @@ impl<T: Scalar> Panel<'_, T> {
     /// As [`Panel::rows`], and the rows must lie within the output.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "an index is the same place in memory and in registers")]
-    unsafe fn tile<L: Lanes<T>, const R: usize, const C: usize>(
+    unsafe fn tile<L: Lanes<T>, const R: usize, const C: usize, const ALONG: bool>(
         &self,
         row: usize,
         first: usize,
@@ -233,21 +255,22 @@ impl<T: Scalar> Panel<'_, T> {
                     }
                 }
             }
-            let mut lhs = self.lhs.data.as_ptr().wrapping_add(row * self.lhs.row);
+            let (lhs_row, lhs_inner) = if ALONG { (self.lhs.row, 1) } else { (1, self.lhs.inner) };
+            let mut lhs = self.lhs.data.as_ptr().wrapping_add(row * lhs_row);
             let mut rhs = self.rhs.data.as_ptr().wrapping_add(first);
-            for _ in 0..self.size.inner {
-                let mut line = [L::splat(T::zero()); C];
-                for (c, lanes) in line.iter_mut().enumerate() {
-                    *lanes = load(rhs.add(c * L::COUNT), c);
-                }
-                for r in 0..R {
-                    let factor = L::splat(*lhs.add(r * self.lhs.row));
-                    for c in 0..C {
-                        sums[r][c] = line[c].mul_add(factor, sums[r][c]);
+            let mut left = self.size.inner;
+            if ALONG {
+                while left >= UNROLLED {
+                    for _ in 0..UNROLLED {
+                        add::<T, L, R, C>(lhs, lhs_row, rhs, last, &mut sums);
+                        (lhs, rhs) = (lhs.wrapping_add(lhs_inner), rhs.wrapping_add(self.rhs.row));
                     }
+                    left -= UNROLLED;
                 }
-                lhs = lhs.wrapping_add(self.lhs.inner);
-                rhs = rhs.wrapping_add(self.rhs.row);
+            }
+            for _ in 0..left {
+                add::<T, L, R, C>(lhs, lhs_row, rhs, last, &mut sums);
+                (lhs, rhs) = (lhs.wrapping_add(lhs_inner), rhs.wrapping_add(self.rhs.row));
             }
             for r in 0..R {
                 for c in 0..C {
@@ -297,7 +320,7 @@ impl<T: Scalar> Panel<'_, T> {
         }
     }
 
-    /// The columns from `first` on, side by side along the rows.
+    /// The columns from `first` on, as rows of the transposed product.
     ///
     /// # Safety
     /// As [`Panel::columns`], and rows of the left side must lie next to each other.
@@ -305,50 +328,46 @@ impl<T: Scalar> Panel<'_, T> {
     unsafe fn flipped<L: Lanes<T>>(&self, first: usize) {
         let Size { rows, inner, columns } = self.size;
         let at = |row: usize, column: usize| row * self.stride + column;
-        // SAFETY: the caller's promise.
-        unsafe {
-            for column in (first..columns).step_by(2) {
-                for row in (0..rows).step_by(REGISTERS * L::COUNT) {
-                    let count = (rows - row).min(REGISTERS * L::COUNT);
-                    let width = (columns - column).min(2);
-                    // In memory as the output's columns would be if it were transposed.
-                    let mut lines = [[T::zero(); MOST_LINE]; 2];
-                    for (c, line) in lines[..width].iter_mut().enumerate() {
-                        for (r, x) in line[..count].iter_mut().enumerate() {
-                            *x = match self.start {
-                                Start::Zero => T::zero(),
-                                Start::Row(start) => start[column + c],
-                                Start::Output => *self.output.add(at(row + r, column + c)),
-                            };
-                        }
+        for column in (first..columns).step_by(2) {
+            let width = (columns - column).min(2);
+            for row in (0..rows).step_by(REGISTERS * L::COUNT) {
+                let count = (rows - row).min(REGISTERS * L::COUNT);
+                let mut lines = [[T::zero(); MOST_LINE]; 2];
+                for (c, line) in lines[..width].iter_mut().enumerate() {
+                    for (r, x) in line[..count].iter_mut().enumerate() {
+                        *x = match self.start {
+                            Start::Zero => T::zero(),
+                            Start::Row(start) => start[column + c],
+                            // SAFETY: the caller's promise.
+                            Start::Output => unsafe { *self.output.add(at(row + r, column + c)) },
+                        };
                     }
-                    let load = |from: *const T, c: usize| {
-                        L::load_first(from.wrapping_add(c * L::COUNT), count.saturating_sub(c * L::COUNT))
-                    };
-                    let mut sums = [[L::splat(T::zero()); REGISTERS]; 2];
-                    for (sums, line) in sums.iter_mut().zip(&lines) {
-                        for (c, sum) in sums.iter_mut().enumerate() {
-                            *sum = load(line.as_ptr(), c);
-                        }
-                    }
-                    let mut lhs = self.lhs.data.as_ptr().wrapping_add(row);
-                    let mut rhs = self.rhs.data.as_ptr().wrapping_add(column);
-                    for _ in 0..inner {
-                        let factors = [L::splat(*rhs), L::splat(*rhs.add(width - 1))];
-                        for c in 0..REGISTERS {
-                            let line = load(lhs, c);
-                            for (sums, factor) in sums.iter_mut().zip(factors) {
-                                sums[c] = line.mul_add(factor, sums[c]);
-                            }
-                        }
-                        lhs = lhs.wrapping_add(self.lhs.inner);
-                        rhs = rhs.wrapping_add(self.rhs.row);
-                    }
-                    for (sums, line) in sums.iter().zip(&mut lines) {
-                        for (c, sum) in sums.iter().enumerate() {
-                            let to = line.as_mut_ptr().wrapping_add(c * L::COUNT);
-                            sum.store_first(to, count.saturating_sub(c * L::COUNT));
-                        }
+                }
+                let transposed = Panel {
+                    size: Size { rows: width, inner, columns: count },
+                    lhs: Left {
+                        data: self.rhs.data.get(column..).unwrap_or_default(),
+                        row: 1,
+                        inner: self.rhs.row,
+                    },
+                    rhs: Right { data: self.lhs.data.get(row..).unwrap_or_default(), row: self.lhs.inner },
+                    start: Start::Output,
+                    output: lines.as_flattened_mut().as_mut_ptr(),
+                    stride: MOST_LINE,
+                };
+                let registers = count.div_ceil(L::COUNT);
+                let last = count - (registers - 1) * L::COUNT;
+                // SAFETY: the lines have room for the tile, and the caller vouches for the rest.
+                unsafe {
+                    match (width, registers) {
+                        (1, 1) => transposed.tile::<L, 1, 1, false>(0, 0, last),
+                        (1, 2) => transposed.tile::<L, 1, 2, false>(0, 0, last),
+                        (1, 3) => transposed.tile::<L, 1, 3, false>(0, 0, last),
+                        (1, _) => transposed.tile::<L, 1, 4, false>(0, 0, last),
+                        (_, 1) => transposed.tile::<L, 2, 1, false>(0, 0, last),
+                        (_, 2) => transposed.tile::<L, 2, 2, false>(0, 0, last),
+                        (_, 3) => transposed.tile::<L, 2, 3, false>(0, 0, last),
+                        (_, _) => transposed.tile::<L, 2, 4, false>(0, 0, last),
                     }
                     for (c, line) in lines[..width].iter().enumerate() {
                         for (r, &x) in line[..count].iter().enumerate() {
@@ -356,6 +375,53 @@ impl<T: Scalar> Panel<'_, T> {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The work of [`Panel::rows_of`].
+struct Rows<'a, T, const C: usize, const ALONG: bool> {
+    panel: &'a Panel<'a, T>,
+    first: usize,
+    last: usize,
+}
+
+impl<T: Scalar, const C: usize, const ALONG: bool> Kernel<T> for Rows<'_, T, C, ALONG> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<T>>(self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.panel.rows_of::<L, C, ALONG>(self.first, self.last) }
+    }
+}
+
+/// Adds the products of `R` numbers of a column, `lhs_row` apart, and of `C` registers of a row, of which the last holds
+/// `last` numbers.
+///
+/// # Safety
+/// All of these must be valid to read, and the processor must have the instructions of `L`.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index is the same place in memory and in registers")]
+unsafe fn add<T: Scalar, L: Lanes<T>, const R: usize, const C: usize>(
+    lhs: *const T,
+    lhs_row: usize,
+    rhs: *const T,
+    last: usize,
+    sums: &mut [[L; C]; R],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut line = [L::splat(T::zero()); C];
+        for c in 0..C {
+            let from = rhs.add(c * L::COUNT);
+            line[c] = if c + 1 == C { L::load_first(from, last) } else { L::load(from) };
+        }
+        for r in 0..R {
+            let factor = L::splat(*lhs.add(r * lhs_row));
+            for c in 0..C {
+                sums[r][c] = line[c].mul_add(factor, sums[r][c]);
             }
         }
     }

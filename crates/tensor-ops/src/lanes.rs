@@ -8,6 +8,10 @@
 
 use num_traits::Float;
 
+use crate::dots::Dots;
+use crate::kernel::Panel;
+use crate::product::Transpose;
+
 /// A few numbers, on which one instruction works.
 ///
 /// # Safety
@@ -33,6 +37,8 @@ pub trait Lanes<T>: Copy {
     unsafe fn store_first(self, to: *mut T, count: usize);
     /// `self a + b`, rounded once where the processor has an instruction for it.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+    /// Runs a kernel as a function of its own: the compiler takes three times as long over a single large one.
+    unsafe fn outlined<K: Kernel<T>>(kernel: K) -> K::Output;
     /// The sum of all lanes: halves are added to each other until one number is left.
     unsafe fn sum(self) -> T;
     /// The [`sum`](Lanes::sum) of each.
@@ -59,7 +65,37 @@ pub trait Kernel<T> {
 pub trait Vectorised: Sized {
     /// Runs a kernel with the widest registers of this processor.
     fn run<K: Kernel<Self>>(kernel: K) -> K::Output;
+    /// # Safety
+    /// What [`Panel::multiply`] checks must hold, and what it asks for.
+    unsafe fn multiply_panel(panel: Panel<'_, Self>);
+    /// # Safety
+    /// What [`Dots::multiply`] checks must hold, and what it asks for.
+    unsafe fn multiply_lines(dots: Dots<'_, Self, 1>);
+    /// Packs what is transposed.
+    fn transpose(transpose: Transpose<'_, Self>);
 }
+
+/// Runs of the large kernels. They are written for each type, so that they are compiled once, with this crate, rather than
+/// with each crate that uses them.
+macro_rules! kernels {
+    () => {
+        #[inline(never)]
+        unsafe fn multiply_panel(panel: $crate::kernel::Panel<'_, Self>) {
+            Self::run(panel);
+        }
+
+        #[inline(never)]
+        unsafe fn multiply_lines(dots: $crate::dots::Dots<'_, Self, 1>) {
+            Self::run(dots);
+        }
+
+        #[inline(never)]
+        fn transpose(transpose: $crate::product::Transpose<'_, Self>) {
+            Self::run(transpose);
+        }
+    };
+}
+pub(crate) use kernels;
 
 /// Runs `work` compiled for the widest registers of this processor, for loops that the compiler vectorises itself.
 pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
@@ -104,6 +140,8 @@ macro_rules! vectorised {
                 // SAFETY: an array needs no instructions that a processor may lack.
                 unsafe { kernel.run::<Array<$type>>() }
             }
+
+            kernels!();
         }
     };
 }
@@ -161,6 +199,12 @@ impl<T: Float> Lanes<T> for Array<T> {
         Self(std::array::from_fn(one))
     }
 
+    #[inline(never)]
+    unsafe fn outlined<K: Kernel<T>>(kernel: K) -> K::Output {
+        // SAFETY: no instructions are needed that a processor may lack.
+        unsafe { kernel.run::<Self>() }
+    }
+
     #[inline(always)]
     unsafe fn sum(self) -> T {
         let [a, b, c, d] = self.0;
@@ -172,7 +216,7 @@ impl<T: Float> Lanes<T> for Array<T> {
 pub(crate) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Lanes;
+    use super::{Kernel, Lanes};
 
     pub(crate) fn has_avx512() -> bool {
         has_avx2()
@@ -201,7 +245,7 @@ pub(crate) mod x86 {
 
     macro_rules! lanes {
         (
-            $lanes:ident, $type:ty, $count:literal, $rows:literal, $columns:literal,
+            $lanes:ident, $features:literal, $type:ty, $count:literal, $rows:literal, $columns:literal,
             $set1:ident, $loadu:ident, $load_first:expr, $storeu:ident, $store_first:expr,
             $fmadd:ident, $sum:ident, $sums:ident
         ) => {
@@ -244,6 +288,18 @@ pub(crate) mod x86 {
                 unsafe fn mul_add(self, a: Self, b: Self) -> Self {
                     // SAFETY: as above.
                     Self(unsafe { $fmadd(self.0, a.0, b.0) })
+                }
+
+                #[inline(always)]
+                unsafe fn outlined<K: Kernel<$type>>(kernel: K) -> K::Output {
+                    #[inline(never)]
+                    #[target_feature(enable = $features)]
+                    unsafe fn outlined<K: Kernel<$type>>(kernel: K) -> K::Output {
+                        // SAFETY: the trait's caller vouches for the instructions.
+                        unsafe { kernel.run::<$lanes>() }
+                    }
+                    // SAFETY: as above.
+                    unsafe { outlined(kernel) }
                 }
 
                 #[inline(always)]
@@ -403,6 +459,30 @@ pub(crate) mod x86 {
         sums
     }
 
+    /// As four times [`sum_8_f32`], in fewer instructions.
+    #[inline(always)]
+    unsafe fn sums_8_f32(a: __m256, b: __m256, c: __m256, d: __m256) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            let low = _mm256_permute2f128_ps::<0x20>(a, b);
+            let ab = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(a, b));
+            let low = _mm256_permute2f128_ps::<0x20>(c, d);
+            let cd = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(c, d));
+            // Then over quarters, and pairs: of a and c in the lower half, of b and d in the upper one.
+            let low = _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd);
+            let x = _mm256_add_ps(low, _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
+            let x = _mm256_add_ps(x, _mm256_movehdup_ps(x));
+            let (ac, bd) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let abcd = _mm_unpacklo_ps(
+                _mm_shuffle_ps::<0b10_00_10_00>(ac, ac),
+                _mm_shuffle_ps::<0b10_00_10_00>(bd, bd),
+            );
+            _mm_storeu_ps(sums.as_mut_ptr(), abcd);
+        }
+        sums
+    }
+
     macro_rules! sums {
         ($sums:ident, $sum:ident, $lanes:ty, $type:ty) => {
             #[inline(always)]
@@ -412,12 +492,12 @@ pub(crate) mod x86 {
             }
         };
     }
-    sums!(sums_8_f32, sum_8_f32, __m256, f32);
     sums!(sums_8_f64, sum_8_f64, __m512d, f64);
     sums!(sums_4_f64, sum_4_f64, __m256d, f64);
 
     lanes!(
         F32x16,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
         f32,
         16,
         6,
@@ -433,6 +513,7 @@ pub(crate) mod x86 {
     );
     lanes!(
         F64x8,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
         f64,
         8,
         6,
@@ -448,6 +529,7 @@ pub(crate) mod x86 {
     );
     lanes!(
         F32x8,
+        "avx2,fma",
         f32,
         8,
         6,
@@ -463,6 +545,7 @@ pub(crate) mod x86 {
     );
     lanes!(
         F64x4,
+        "avx2,fma",
         f64,
         4,
         6,

@@ -29,6 +29,8 @@ const FEWEST_ROWS: usize = 24;
 const CACHED: usize = 1 << 12;
 /// Inner elements that are worked on at a time, so that what is read again stays in the cache.
 const BLOCK_INNER: usize = MOST_INNER;
+/// The same where the left side is read across its lines: both sides then lie as far apart as they are wide.
+const BLOCK_ACROSS: usize = 64;
 /// A right side of at most so many elements is packed as a whole before the output is cut into blocks.
 const SMALL: usize = 1 << 15;
 /// Up to so many rows, a transposed right side is read line by line instead of being packed.
@@ -255,7 +257,8 @@ impl<'a, T: Scalar> Product<'a, T> {
         let left = self.lhs.as_left();
         let in_place = matches!(right, RightSide::InPlace);
         let far = !in_place && left.row.max(left.inner) >= FAR && block.rows > 1;
-        let step = BLOCK_INNER.min(inner.max(1));
+        let step = if left.inner == 1 { BLOCK_INNER } else { BLOCK_ACROSS };
+        let step = step.min(inner.max(1));
         let rows_len = if far { block.rows * step } else { 0 };
         let panel_len = if matches!(right, RightSide::Unpacked) { PANEL * step } else { 0 };
         let work = |packed_rows: &mut [T], packed: &mut [T]| {
@@ -319,7 +322,7 @@ impl<'a, T: Scalar> Product<'a, T> {
     fn pack_right(&self, inner: Range<usize>, column: usize, packed: &mut [T], width: usize) {
         if self.rhs.transposed {
             let lines = &self.rhs.data[column * self.rhs.rows + inner.start..];
-            T::run(Transpose { lines, line: self.rhs.rows, packed, width });
+            T::transpose(Transpose { lines, line: self.rhs.rows, packed, width });
         } else {
             for (line, k) in packed.chunks_exact_mut(width).zip(inner) {
                 line.copy_from_slice(&self.rhs.data[k * self.rhs.columns + column..][..width]);
@@ -329,7 +332,7 @@ impl<'a, T: Scalar> Product<'a, T> {
 }
 
 /// `packed[k width + j] = lines[j line + k]`, eight lines at a time.
-pub(crate) struct Transpose<'a, T> {
+pub struct Transpose<'a, T> {
     pub(crate) lines: &'a [T],
     pub(crate) line: usize,
     pub(crate) packed: &'a mut [T],
