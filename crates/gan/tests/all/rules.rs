@@ -1,8 +1,6 @@
 //! How steps are taken: every objective and penalty against finite differences of what it reports, and the rest of the
 //! rules against their definitions.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use gan::{Augment, Objective, Penalty, Rules, StepScore, Trainer};
 use nn::layers::{
     BatchNormalization, Dense, Flatten, LabelEmbedding, Lambda, LayerConfig, MinibatchStd, Projection,

@@ -1,7 +1,5 @@
 //! Matrix products against a naive triple loop, over random shapes, tails and degenerate sizes.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use proptest::prelude::*;
 use tensor_ops::{
     Result, Scalar, Tensor, View, add_matmul_tn, add_rows, matmul, matmul_nt, matmul_then, with_threads,

@@ -2,8 +2,6 @@
 //!
 //! Shapes may be those of no tensor that memory could hold, as long as an axis of 0 leaves them empty.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tensor_ops::{

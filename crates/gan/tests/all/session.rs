@@ -1,7 +1,5 @@
 //! Whole runs: the same configuration gives the same bytes, also after a checkpoint, and broken ones are refused.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use gan::{Config, Distribution, Error, Session};
 use nn::weights::Reader;
 use tensor_ops::{DType, Scalar, Tensor, with_threads};

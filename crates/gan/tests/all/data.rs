@@ -1,7 +1,5 @@
 //! Every kind of data: read from a configuration, drawn from, written back, and refused where a setting is wrong.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use gan::{Data, Source};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -1,7 +1,5 @@
 //! The folder of a run: what it keeps, what it takes back, and what it refuses.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fs;
 use std::path::Path;
 

@@ -1,7 +1,5 @@
 //! Wrong gradients, planted one at a time, and each caught by both gradient checks.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use nn::gradcheck::{
     EXACT_TOLERANCE, TOLERANCE, check_exact, check_exact_tangents, check_layer, check_network, check_tangents,
 };

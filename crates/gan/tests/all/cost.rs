@@ -1,7 +1,5 @@
 //! What a step does not cost: memory from the system, and other bits with other threads.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use gan::{Config, Session, preset};
 use tensor_ops::{Scalar, with_threads};
 

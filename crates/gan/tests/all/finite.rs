@@ -1,7 +1,5 @@
 //! A NaN or infinity, wherever it comes from, stops a run at that step, with the name of what holds it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use gan::{Config, Error, Session};
 use nn::Parameter;
 
@@ -10,7 +8,7 @@ const POISONS: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 /// A small run with all that a checkpoint can hold.
 fn session(overrides: &[&str]) -> Session<f32> {
     let overrides: Vec<String> = overrides.iter().map(|&setting| setting.to_owned()).collect();
-    Session::new(Config::parse(include_str!("checkpoints/run.toml"), &overrides).unwrap()).unwrap()
+    Session::new(Config::parse(include_str!("../checkpoints/run.toml"), &overrides).unwrap()).unwrap()
 }
 
 /// What an epoch says is not finite.

@@ -1,7 +1,5 @@
 //! Single steps: what each network learns from them, and what it does not.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use gan::{Rules, StepScore, Trainer};
 use nn::layers::{Dense, Lambda};
 use nn::{Activation, Layer, Network, Optimizer};

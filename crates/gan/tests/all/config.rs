@@ -1,7 +1,5 @@
 //! Configurations: what they say when they are wrong, and that nothing is lost in writing and reading them.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use gan::{Config, Latent, Session};
 use nn::layers::LayerConfig;
 

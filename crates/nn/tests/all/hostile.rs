@@ -3,8 +3,6 @@
 //! Each layer is built with settings that may be 0 or the largest, and called with parameters, inputs, gradients and
 //! workspaces that belong to each other but for what is spoilt on purpose.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nn::layers::{Branches, Expression, LayerConfig, Sequential};

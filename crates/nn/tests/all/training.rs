@@ -1,7 +1,5 @@
 //! Networks and models: what learns, what stays, what is saved, and what is refused.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use nn::layers::{Dense, LayerConfig, Sequential};
 use nn::{Activation, Error, Fit, Layer, Loss, Model, Network, Optimizer, Scalar, Tensor, Wanted, Workspace};
 use rand::SeedableRng;

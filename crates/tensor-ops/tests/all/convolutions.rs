@@ -1,7 +1,5 @@
 //! Convolutions against naive loops, over random geometries, and their bits at any number of threads.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use proptest::prelude::*;
 use tensor_ops::{Convolution, Scalar, Tensor, with_threads};
 

@@ -1,7 +1,5 @@
 //! Whatever a caller passes is computed or refused: no panic, whatever the numbers, sizes and shapes.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fs;
 
 use gan::{

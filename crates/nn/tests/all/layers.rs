@@ -1,7 +1,5 @@
 //! What layers do beside their gradients: modes, moving statistics, labels and branches.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use nn::layers::LayerConfig;
 use nn::{
     Activation, Dual, Error, Layer, Loss, Mode, Model, Network, Optimizer, Parameter, Shape, Tensor, View,
