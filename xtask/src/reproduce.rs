@@ -11,7 +11,7 @@ use crate::peers::median;
 use crate::{Outcome, cargo, not_started, run};
 
 /// The presets, each with how many seeds from 0.
-const PRESETS: [(&str, u64); 7] = [
+const PRESETS: [(&str, u64); 8] = [
     ("normal", 20),
     ("normal-set", 10),
     ("mixture", 10),
@@ -19,6 +19,7 @@ const PRESETS: [(&str, u64); 7] = [
     ("student-t", 10),
     ("ring", 10),
     ("grid", 10),
+    ("digits", 10),
 ];
 /// The exit code of `gan evaluate` for a run that misses a bound.
 const MISSED: i32 = 3;

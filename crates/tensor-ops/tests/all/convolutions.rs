@@ -109,7 +109,9 @@ fn pair(range: std::ops::Range<usize>) -> impl Strategy<Value = [usize; 2]> {
 
 /// Any geometry, sensible or not: places far outside the image see zeros alone.
 fn cases() -> impl Strategy<Value = Case> {
-    let sizes = (0_usize..4, 1_usize..8, 1_usize..8);
+    // Of many channels, lines of a patch are multiplied where they lie.
+    let channels = || prop_oneof![3 => 1_usize..8, 1 => prop::sample::select(vec![16, 24, 64, 136])];
+    let sizes = (0_usize..4, channels(), channels());
     (pair(1..9), pair(1..7), pair(1..5), pair(1..4), pair(1..4), pair(0..4), sizes).prop_map(
         |(image, places, kernel, strides, dilation, padding, (batch, channels, filters))| Case {
             convolution: Convolution { image, places, kernel, strides, dilation, padding },
