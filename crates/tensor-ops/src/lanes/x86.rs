@@ -343,3 +343,31 @@ lanes!(
     sum_4_f64,
     sums_4_f64
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four sums at once have the bits of four by themselves.
+    fn check<T: Copy + PartialEq + std::fmt::Debug, L: Lanes<T>>(numbers: &[T]) {
+        // SAFETY: callers have asked for the instructions, and there are as many numbers.
+        unsafe {
+            let lanes = [0, 1, 2, 3].map(|i| L::load(numbers[i * L::COUNT..][..L::COUNT].as_ptr()));
+            assert_eq!(L::sums(lanes), lanes.map(|lanes| lanes.sum()));
+        }
+    }
+
+    #[test]
+    fn sums_at_once_have_the_same_bits() {
+        let numbers: Vec<f64> = (0..64).map(|i| (f64::from(i) * 0.618_033_988_749).fract() - 0.5).collect();
+        let singles: Vec<f32> = numbers.iter().map(|&x| x as f32).collect();
+        if has_avx2() {
+            check::<f32, F32x8>(&singles);
+            check::<f64, F64x4>(&numbers);
+        }
+        if has_avx512() {
+            check::<f32, F32x16>(&singles);
+            check::<f64, F64x8>(&numbers);
+        }
+    }
+}
