@@ -37,9 +37,7 @@ impl<T: Scalar> Dots<'_, T, 1> {
     /// The numbers at `output` must be valid to read and write.
     pub(crate) unsafe fn multiply(self) {
         if let Some(last) = self.count.checked_sub(1) {
-            let inner = self.vectors[0].len();
-            assert!(self.vectors.iter().all(|vector| vector.len() == inner));
-            assert!(last * self.line + inner <= self.lines.len());
+            assert!(last * self.line + self.vectors[0].len() <= self.lines.len());
             // SAFETY: as checked, and the caller vouches for the output.
             unsafe { T::multiply_lines(self) };
         }

@@ -27,7 +27,8 @@ const MOST_LINE: usize = 64;
 /// Inner elements that are worked on before the next look at how many are left.
 const UNROLLED: usize = 2;
 
-/// The left side of a product in memory: (i, k) is `data[i row + k inner]`.
+/// The left side of a product in memory: (i, k) is `data[i row + k inner]`. One of the steps is 1, where there is more than
+/// one row.
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a, T> {
     pub(crate) data: &'a [T],
@@ -83,6 +84,7 @@ impl<T: Scalar> Panel<'_, T> {
             return;
         }
         if inner > 0 {
+            assert!(rows == 1 || self.lhs.row == 1 || self.lhs.inner == 1);
             let last = (rows - 1) * self.lhs.row + (inner - 1) * self.lhs.inner;
             assert!(
                 last < self.lhs.data.len() && (inner - 1) * self.rhs.row + columns <= self.rhs.data.len()
@@ -187,32 +189,6 @@ impl<T: Scalar> Panel<'_, T> {
             } else {
                 L::outlined(Rows::<T, C, false> { panel: self, first, last });
             }
-        }
-    }
-
-    /// As [`Panel::rows`], of a left side whose rows lie along (`ALONG`) or whose columns do.
-    ///
-    /// # Safety
-    /// As [`Panel::rows`].
-    #[inline(always)]
-    unsafe fn rows_of<L: Lanes<T>, const C: usize, const ALONG: bool>(&self, first: usize, last: usize) {
-        let mut row = 0;
-        while row < self.size.rows {
-            // Tiles as even as they can be: a tile of one or two rows would wait for its own sums.
-            let left = self.size.rows - row;
-            let rows = left.div_ceil(left.div_ceil(L::ROWS));
-            // SAFETY: `rows` rows from `row` on lie within the output.
-            unsafe {
-                match rows {
-                    1 => self.tile::<L, 1, C, ALONG>(row, first, last),
-                    2 => self.tile::<L, 2, C, ALONG>(row, first, last),
-                    3 => self.tile::<L, 3, C, ALONG>(row, first, last),
-                    4 => self.tile::<L, 4, C, ALONG>(row, first, last),
-                    5 => self.tile::<L, 5, C, ALONG>(row, first, last),
-                    _ => self.tile::<L, 6, C, ALONG>(row, first, last),
-                }
-            }
-            row += rows;
         }
     }
 
@@ -380,7 +356,7 @@ impl<T: Scalar> Panel<'_, T> {
     }
 }
 
-/// The work of [`Panel::rows_of`].
+/// The work of [`Panel::rows`], on a left side whose rows lie along (`ALONG`) or whose columns do.
 struct Rows<'a, T, const C: usize, const ALONG: bool> {
     panel: &'a Panel<'a, T>,
     first: usize,
@@ -392,8 +368,25 @@ impl<T: Scalar, const C: usize, const ALONG: bool> Kernel<T> for Rows<'_, T, C, 
 
     #[inline(always)]
     unsafe fn run<L: Lanes<T>>(self) {
-        // SAFETY: the caller's promise.
-        unsafe { self.panel.rows_of::<L, C, ALONG>(self.first, self.last) }
+        let Self { panel, first, last } = self;
+        let mut row = 0;
+        while row < panel.size.rows {
+            // Tiles as even as they can be: a tile of one or two rows would wait for its own sums.
+            let left = panel.size.rows - row;
+            let rows = left.div_ceil(left.div_ceil(L::ROWS));
+            // SAFETY: `rows` rows from `row` on lie within the output.
+            unsafe {
+                match rows {
+                    1 => panel.tile::<L, 1, C, ALONG>(row, first, last),
+                    2 => panel.tile::<L, 2, C, ALONG>(row, first, last),
+                    3 => panel.tile::<L, 3, C, ALONG>(row, first, last),
+                    4 => panel.tile::<L, 4, C, ALONG>(row, first, last),
+                    5 => panel.tile::<L, 5, C, ALONG>(row, first, last),
+                    _ => panel.tile::<L, 6, C, ALONG>(row, first, last),
+                }
+            }
+            row += rows;
+        }
     }
 }
 

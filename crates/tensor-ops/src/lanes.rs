@@ -37,7 +37,8 @@ pub trait Lanes<T>: Copy {
     unsafe fn store_first(self, to: *mut T, count: usize);
     /// `self a + b`, rounded once where the processor has an instruction for it.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
-    /// Runs a kernel as a function of its own: the compiler takes three times as long over a single large one.
+    /// Runs a kernel as a function of its own, compiled for these instructions. Large kernels are made of several: the
+    /// compiler takes three times as long over a single one.
     unsafe fn outlined<K: Kernel<T>>(kernel: K) -> K::Output;
     /// The sum of all lanes: halves are added to each other until one number is left.
     unsafe fn sum(self) -> T;
@@ -118,23 +119,13 @@ macro_rules! vectorised {
             fn run<K: Kernel<Self>>(kernel: K) -> K::Output {
                 #[cfg(target_arch = "x86_64")]
                 {
-                    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                    unsafe fn avx512<K: Kernel<$type>>(kernel: K) -> K::Output {
-                        // SAFETY: this function's caller vouches for the instructions.
-                        unsafe { kernel.run::<x86::$avx512>() }
-                    }
-                    #[target_feature(enable = "avx2,fma")]
-                    unsafe fn avx2<K: Kernel<$type>>(kernel: K) -> K::Output {
-                        // SAFETY: this function's caller vouches for the instructions.
-                        unsafe { kernel.run::<x86::$avx2>() }
-                    }
                     if x86::has_avx512() {
                         // SAFETY: the processor has the instructions.
-                        return unsafe { avx512(kernel) };
+                        return unsafe { <x86::$avx512 as Lanes<$type>>::outlined(kernel) };
                     }
                     if x86::has_avx2() {
                         // SAFETY: the processor has the instructions.
-                        return unsafe { avx2(kernel) };
+                        return unsafe { <x86::$avx2 as Lanes<$type>>::outlined(kernel) };
                     }
                 }
                 // SAFETY: an array needs no instructions that a processor may lack.

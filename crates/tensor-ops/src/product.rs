@@ -29,7 +29,7 @@ const FEWEST_ROWS: usize = 24;
 const CACHED: usize = 1 << 12;
 /// Inner elements that are worked on at a time, so that what is read again stays in the cache.
 const BLOCK_INNER: usize = MOST_INNER;
-/// The same where the left side is read across its lines: both sides then lie as far apart as they are wide.
+/// The same where the left side is read across its lines: so many lines of both sides fit a first-level cache.
 const BLOCK_ACROSS: usize = 64;
 /// A right side of at most so many elements is packed as a whole before the output is cut into blocks.
 const SMALL: usize = 1 << 15;

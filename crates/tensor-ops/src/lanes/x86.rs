@@ -260,9 +260,8 @@ unsafe fn sums_8_f32(a: __m256, b: __m256, c: __m256, d: __m256) -> [f32; 4] {
         let x = _mm256_add_ps(low, _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
         let x = _mm256_add_ps(x, _mm256_movehdup_ps(x));
         let (ac, bd) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
-        let abcd =
-            _mm_unpacklo_ps(_mm_shuffle_ps::<0b10_00_10_00>(ac, ac), _mm_shuffle_ps::<0b10_00_10_00>(bd, bd));
-        _mm_storeu_ps(sums.as_mut_ptr(), abcd);
+        let acbd = _mm_shuffle_ps::<0b10_00_10_00>(ac, bd);
+        _mm_storeu_ps(sums.as_mut_ptr(), _mm_shuffle_ps::<0b11_01_10_00>(acbd, acbd));
     }
     sums
 }
