@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gan::{Comparison, Config, Precision, RunDirectory, Session, Source, StageRecord, StageResult};
+use gan::{Config, Precision, RunDirectory, Session, Source, StageRecord, StageResult};
 use tensor_ops::{Scalar, with_threads};
 
 use crate::arguments::{ResumeArguments, Running, TrainArguments};
@@ -219,7 +219,6 @@ impl<T: Scalar> Journey<T> {
     /// Trains to the end, or until a signal comes, whose exit code it returns.
     fn train(&mut self, progress: &Progress) -> gan::Result<Option<u8>> {
         self.long(progress, |run, session| prepare_classifier(run, session, |line| progress.say(line)))?;
-        let mut last = None;
         let mut trained_from = Instant::now();
         while !self.session.is_done() || self.session.stage_is_due() {
             if let Some(code) = self.signals.asked() {
@@ -227,7 +226,7 @@ impl<T: Scalar> Journey<T> {
                 return Ok(Some(code));
             }
             if self.session.stage_is_due() {
-                last = Some(self.finish_stage(progress, trained_from.elapsed())?);
+                self.finish_stage(progress, trained_from.elapsed())?;
                 trained_from = Instant::now();
                 continue;
             }
@@ -236,27 +235,29 @@ impl<T: Scalar> Journey<T> {
                 progress.epoch(self.session.epoch());
             }
         }
-        if let Some(result) = last {
-            let records = self.run.records()?;
-            self.long(progress, |run, session| write_all(run, session, &result, &records))?;
-        }
         Ok(None)
     }
 
-    /// Measures what a stage gave, after so much training since the last one, and writes it. The checkpoint comes last:
-    /// it vouches for the rest.
-    fn finish_stage(&mut self, progress: &Progress, trained: Duration) -> gan::Result<Comparison> {
+    /// Measures what a stage gave, after so much training since the last one, and writes it, and at the end of the run
+    /// all pictures. The checkpoint comes last: it vouches for the rest.
+    fn finish_stage(&mut self, progress: &Progress, trained: Duration) -> gan::Result<()> {
         self.train_seconds += trained.as_secs_f64();
-        let result = self.long(progress, |run, session| {
+        let (begun, earlier, train_seconds) = (self.begun, self.earlier, self.train_seconds);
+        let (result, record) = self.long(progress, |run, session| {
             let result = session.finish_stage()?;
             save_pictures(run, session, &result)?;
-            Ok(result)
+            let seconds = earlier + begun.elapsed().as_secs_f64();
+            let record = StageRecord::new(&result, seconds, train_seconds);
+            if session.is_done() {
+                let records = [run.records()?, vec![record.clone()]].concat();
+                write_all(run, session, &result.comparison, &records)?;
+            }
+            Ok((result, record))
         })?;
-        let record = StageRecord::new(&result, self.seconds(), self.train_seconds);
         self.run.append_record(&record)?;
         self.save()?;
         progress.stage(&result, &record, self.session.config().stages());
-        Ok(result.comparison)
+        Ok(())
     }
 
     /// Does something that may take long. A signal does not wait for its end: what there was before is saved, and the

@@ -124,6 +124,22 @@ fn a_run_that_is_killed_again_and_again_comes_to_the_same_end() {
     check_end(folder, "run");
 }
 
+#[test]
+fn the_last_checkpoint_vouches_for_all_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let settings = ["train.epochs=20", "train.stage=10", "evaluate.rows=2"];
+    let mut child = command(folder, &training("run", &settings)).spawn().unwrap();
+    await_file(&folder.join("run/checkpoints/20.safetensors"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for picture in ["histogram", "distribution", "generator", "curves"] {
+        for ending in ["png", "svg"] {
+            assert!(folder.join(format!("run/plots/{picture}.{ending}")).exists(), "{picture}.{ending}");
+        }
+    }
+}
+
 /// Before the first stage the classifier is trained, which takes longer than a signal may wait.
 #[test]
 fn a_signal_does_not_wait_for_the_classifier() {
