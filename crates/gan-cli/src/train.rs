@@ -59,8 +59,7 @@ fn start<T: Scalar>(arguments: &TrainArguments, name: &str, config: Config) -> R
         tell(&format!("{name}: seed {}, into {}", session.config().train.seed, path.display()));
         tell_note(session.source());
     }
-    Journey { session, run, signals, begun: Instant::now(), earlier: 0.0, train_seconds: 0.0 }
-        .run(&arguments.running)
+    Journey { session, run, signals, clock: Clock::from(0.0), train_seconds: 0.0 }.run(&arguments.running)
 }
 
 fn listen() -> Result<Signals, Failure> {
@@ -133,7 +132,7 @@ fn continue_run<T: Scalar>(
     if !running.quiet {
         tell(&format!("{}: going on after {}", run.path().display(), place(&session)));
     }
-    Journey { session, run, signals, begun: Instant::now(), earlier, train_seconds }.run(running)
+    Journey { session, run, signals, clock: Clock::from(earlier), train_seconds }.run(running)
 }
 
 /// How far a run is, in words.
@@ -187,14 +186,31 @@ pub(crate) fn prepare_classifier<T: Scalar>(
     }
 }
 
+/// How long a run has taken, over all its parts.
+#[derive(Clone, Copy)]
+struct Clock {
+    begun: Instant,
+    /// Seconds before this part of it was begun.
+    earlier: f64,
+}
+
+impl Clock {
+    /// A clock that starts now, after so many seconds.
+    fn from(earlier: f64) -> Self {
+        Self { begun: Instant::now(), earlier }
+    }
+
+    fn seconds(self) -> f64 {
+        self.earlier + self.begun.elapsed().as_secs_f64()
+    }
+}
+
 /// A run under way: the session, its folder and its clock.
 struct Journey<T> {
     session: Session<T>,
     run: RunDirectory,
     signals: Signals,
-    begun: Instant,
-    /// Seconds before it was begun, when the run is resumed.
-    earlier: f64,
+    clock: Clock,
     train_seconds: f64,
 }
 
@@ -242,12 +258,11 @@ impl<T: Scalar> Journey<T> {
     /// all pictures. The checkpoint comes last: it vouches for the rest.
     fn finish_stage(&mut self, progress: &Progress, trained: Duration) -> gan::Result<()> {
         self.train_seconds += trained.as_secs_f64();
-        let (begun, earlier, train_seconds) = (self.begun, self.earlier, self.train_seconds);
+        let (clock, train_seconds) = (self.clock, self.train_seconds);
         let (result, record) = self.long(progress, |run, session| {
             let result = session.finish_stage()?;
             save_pictures(run, session, &result)?;
-            let seconds = earlier + begun.elapsed().as_secs_f64();
-            let record = StageRecord::new(&result, seconds, train_seconds);
+            let record = StageRecord::new(&result, clock.seconds(), train_seconds);
             if session.is_done() {
                 let records = [run.records()?, vec![record.clone()]].concat();
                 write_all(run, session, &result.comparison, &records)?;
@@ -291,11 +306,6 @@ impl<T: Scalar> Journey<T> {
         })
     }
 
-    /// Seconds since the run began.
-    fn seconds(&self) -> f64 {
-        self.earlier + self.begun.elapsed().as_secs_f64()
-    }
-
     fn save(&self) -> gan::Result<()> {
         let keep = self.session.config().output.checkpoints;
         self.run.save_checkpoint(self.session.epoch(), &self.session.to_checkpoint()?, keep)
@@ -307,7 +317,7 @@ impl<T: Scalar> Journey<T> {
         }
         let run = self.run.path().display();
         let ending = if let Source::Images(_) = self.session.source() { "png" } else { "csv" };
-        let time = spoken(Duration::from_secs_f64(self.seconds()));
+        let time = spoken(Duration::from_secs_f64(self.clock.seconds()));
         format!(
             "done in {time}; pictures: {run}/plots\n\
              draw samples: gan sample {run} --count 100 --out samples.{ending}"
