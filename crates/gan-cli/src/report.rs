@@ -79,7 +79,7 @@ fn missed<'a>(evaluation: &'a Evaluation, bounds: &BTreeMap<String, f64>) -> Vec
 
 /// The measures of an evaluation, statistics first, and what fell short.
 fn table(epoch: u64, evaluation: &Evaluation, missed: &[(&Measure, f64)]) -> String {
-    let mut text = format!("epoch {epoch}, {} samples beside as many real ones\n", evaluation.count);
+    let mut text = format!("epoch {epoch}, {} samples beside real data\n", evaluation.count);
     let (statistics, others): (Vec<_>, Vec<_>) =
         evaluation.measures.iter().partition(|measure| matches!(measure.kind, Kind::Statistic(_)));
     if !statistics.is_empty() {
@@ -91,7 +91,8 @@ fn table(epoch: u64, evaluation: &Evaluation, missed: &[(&Measure, f64)]) -> Str
     }
     for measure in statistics {
         let Measure { name, kind, value, floor } = measure;
-        let real = if let Kind::Statistic(real) = kind { *real } else { f64::NAN };
+        // Rounded, for no -0.0000; and 0 is added, for no -0.
+        let real = if let Kind::Statistic(real) = kind { (real * 1e4).round() / 1e4 + 0.0 } else { f64::NAN };
         let difference = measure.shown();
         let _ = writeln!(text, "{name:<24}{real:>12.4}{value:>12.4}{difference:>12.4}{floor:>12.4}");
     }

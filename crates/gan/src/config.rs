@@ -148,7 +148,7 @@ impl Default for TrainConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateConfig {
-    /// How many generated rows are compared with as many real ones.
+    /// How many generated rows are compared: numbers with their distribution, others with as many real rows.
     pub rows: usize,
     /// What `gan evaluate` requires: by the name of a measure the most that a distance may be, or a statistic may differ
     /// from that of the real rows, or the least that a score must be.

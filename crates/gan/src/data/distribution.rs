@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 use rand_distr::{Exp1, StandardNormal, StudentT};
-use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::distribution::{Continuous, ContinuousCDF, Normal};
 use tensor_ops::Scalar;
 
 use crate::{Error, Result};
@@ -153,17 +153,23 @@ impl Distribution {
             Self::Laplace { location, scale } if p < 0.5 => location + scale * (2.0 * p).ln(),
             Self::Laplace { location, scale } => location - scale * (2.0 - 2.0 * p).ln(),
             Self::Mixture(components) => {
-                // Between the quantiles of the lowest and of the highest component, by halving.
+                // Between the quantiles of the lowest and of the highest component.
                 let ends = components.iter().map(|c| c.mean + c.std * unit(p));
                 let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
                 ends.for_each(|x| (low, high) = (low.min(x), high.max(x)));
-                for _ in 0..100 {
-                    let middle = 0.5 * (low + high);
-                    if self.cdf(middle) < p { low = middle } else { high = middle }
-                }
-                0.5 * (low + high)
+                let total: f64 = components.iter().map(|component| component.weight).sum();
+                let bell = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+                let density = |x: f64| {
+                    components.iter().map(|c| c.weight / total * bell((x - c.mean) / c.std) / c.std).sum()
+                };
+                solve([low, high], |x| (self.cdf(x) - p, density(x)))
             }
         }
+    }
+
+    /// `count` quantiles in equal steps: the sample that is as near the distribution as one of that size can be.
+    pub(crate) fn quantiles(&self, count: usize) -> Vec<f64> {
+        (0..count).map(|place| self.quantile((place as f64 + 0.5) / count as f64)).collect()
     }
 
     pub(crate) fn check(&self, field: &'static str) -> Result<()> {
@@ -238,18 +244,36 @@ fn student(degrees: f64) -> Option<statrs::distribution::StudentsT> {
     t.filter(|_| degrees.is_finite() && degrees / 2.0 > 0.0)
 }
 
-/// A quantile, by halving between the logarithms of the smallest and the largest numbers: statrs' own search does not end
-/// for each share and all degrees.
+/// A quantile, between the logarithms of the smallest and the largest numbers: statrs' own search does not end for each share
+/// and all degrees.
 fn quantile_of(t: &statrs::distribution::StudentsT, p: f64) -> f64 {
     if p > 0.5 {
         return -quantile_of(t, 1.0 - p);
     }
-    let (mut low, mut high) = (-700.0_f64, 700.0_f64);
-    for _ in 0..100 {
-        let middle = 0.5 * (low + high);
-        if t.cdf(-middle.exp()) > p { low = middle } else { high = middle }
+    let rising = |log: f64| (p - t.cdf(-log.exp()), t.pdf(-log.exp()) * log.exp());
+    -solve([-700.0, 700.0], rising).exp()
+}
+
+/// Where a function that rises is 0, between the two ends, given its value and its slope: by Newton's steps, or by halving
+/// where one would lead out of the bracket.
+fn solve([mut low, mut high]: [f64; 2], f: impl Fn(f64) -> (f64, f64)) -> f64 {
+    let mut x = 0.5 * (low + high);
+    for _ in 0..200 {
+        let (value, slope) = f(x);
+        if value < 0.0 {
+            low = x
+        } else {
+            high = x
+        }
+        let step = x - value / slope;
+        let next = if step > low && step < high { step } else { 0.5 * (low + high) };
+        let moved = (next - x).abs();
+        x = next;
+        if moved <= f64::EPSILON * x.abs() {
+            break;
+        }
     }
-    -low.exp()
+    x
 }
 
 #[cfg(test)]
@@ -330,6 +354,17 @@ mod tests {
             for p in [0.001, 0.1, 0.29, 0.5, 0.9, 0.999] {
                 let again = distribution.cdf(distribution.quantile(p));
                 assert!((again - p).abs() < 1e-9, "{distribution:?} at {p}: {again}");
+            }
+        }
+    }
+
+    #[test]
+    fn quantiles_in_equal_steps_are_as_near_as_a_sample_can_be() {
+        for distribution in all() {
+            let sample = distribution.quantiles(1000);
+            for (place, &x) in sample.iter().enumerate() {
+                let expected = (place as f64 + 0.5) / 1000.0;
+                assert!((distribution.cdf(x) - expected).abs() < 1e-9, "{distribution:?}: {x} at {expected}");
             }
         }
     }

@@ -7,9 +7,13 @@
 //! | points around known modes | modes captured, share of high-quality samples, reverse KL divergence |
 //! | images | in the features of a classifier, where they have labels, else of the pixels: sliced Wasserstein distance, unbiased squared MMD, precision, recall, density, coverage; with a classifier Frechet and kernel distance, shares of the classes, confidence; mean distance to the nearest image of the data |
 //!
-//! A sample of real data is not at distance 0 from another one: beside each value stands the **floor**, the mean of the
-//! same measure over pairs of real samples of the same size, all drawn anew (images so that none is in both); for a statistic, such as the mean, the mean
-//! of the absolute difference. A generator is as good as can be told when it reaches the floor.
+//! Numbers are compared with their distribution itself, as its quantiles in equal steps, and all others with a sample of
+//! real data as large as theirs.
+//!
+//! A perfect sampler is not at distance 0 either: beside each value stands the **floor**, the mean of the same measure over
+//! real samples of the same size in the place of generated ones, all drawn anew (images so that none is on both sides); for a
+//! statistic, such as the mean, the mean of the absolute difference. A generator is as good as can be told when it reaches
+//! the floor.
 
 mod classifier;
 mod images;
@@ -26,8 +30,8 @@ pub use points::{frechet_distance, mmd_rbf, sliced_wasserstein};
 
 use crate::{Distribution, Points, Result, Source};
 
-/// Pairs of real samples from which the floor is computed.
-const PAIRS: usize = 10;
+/// Real samples in the place of generated ones from which the floor is computed.
+const SAMPLES: usize = 10;
 
 /// What a larger value means.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -104,25 +108,36 @@ impl Evaluation {
 
 /// What each measure of a source shows for a perfect sampler, at one sample size.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Floor(Vec<f64>);
+pub(crate) struct Floor {
+    values: Vec<f64>,
+    /// Of a distribution of numbers, as many of its quantiles: what takes the place of a real sample.
+    quantiles: Option<Vec<f64>>,
+}
 
 impl Floor {
-    /// From pairs of real samples of so many numbers each, in rows of `width`.
+    /// From real samples of so many numbers each, in rows of `width`.
     pub(crate) fn new(known: Known<'_>, numbers: usize, width: usize, rng: &mut impl Rng) -> Result<Self> {
         let mut sums: Vec<f64> = Vec::new();
         let (mut a, mut b, mut labels) = (vec![0.0; numbers], vec![0.0; numbers], Vec::new());
-        for _ in 0..PAIRS {
+        let quantiles = match known.source {
+            Source::Numbers(distribution) => Some(distribution.quantiles(numbers)),
+            _ => None,
+        };
+        for _ in 0..SAMPLES {
             match known.source {
+                Source::Numbers(distribution) => distribution.fill(rng, &mut b),
                 Source::Images(images) => images.fill_apart(rng, [&mut a, &mut b], &mut labels)?,
                 source => [&mut a, &mut b].into_iter().try_for_each(|rows| source.fill(rng, rows))?,
             }
-            let values = measure(known, &a, (&b, &labels), width, false)?;
+            let real = quantiles.as_ref().unwrap_or(&a);
+            let values = measure(known, real, (&b, &labels), width, false)?;
             sums.resize(values.len(), 0.0);
             for (sum, Value { kind, value, .. }) in sums.iter_mut().zip(values) {
                 *sum += if let Kind::Statistic(real) = kind { (value - real).abs() } else { value };
             }
         }
-        Ok(Self(sums.into_iter().map(|sum| sum / PAIRS as f64).collect()))
+        let values = sums.into_iter().map(|sum| sum / SAMPLES as f64).collect();
+        Ok(Self { values, quantiles })
     }
 }
 
@@ -136,7 +151,7 @@ pub(crate) struct Known<'a> {
     pub(crate) conditional: bool,
 }
 
-/// Compares generated rows, with the classes they were generated for, with real rows of a source.
+/// Compares generated rows, with the classes they were generated for, with real rows of a source, or with its quantiles.
 pub(crate) fn evaluate(
     known: Known<'_>,
     real: &[f64],
@@ -145,9 +160,10 @@ pub(crate) fn evaluate(
     floor: &Floor,
 ) -> Result<Evaluation> {
     let source = known.source;
-    let values = measure(known, real, generated, width, true)?.into_iter().zip(&floor.0);
+    let real = floor.quantiles.as_deref().unwrap_or(real);
+    let values = measure(known, real, generated, width, true)?.into_iter().zip(&floor.values);
     let measures = values.map(|(Value { name, kind, value }, &floor)| Measure { name, kind, value, floor });
-    let count = real.len() / source.width().unwrap_or(1).max(1);
+    let count = generated.0.len() / source.width().unwrap_or(1).max(1);
     Ok(Evaluation { count, measures: measures.collect() })
 }
 
@@ -223,9 +239,25 @@ mod tests {
             let found = measure(known, &rows, (&rows, &[]), width, true).unwrap();
             let found: Vec<_> = found.iter().map(|value| value.name).collect();
             assert!(found.len() > 5 && names(&source).starts_with(&found), "{found:?}");
-            let floor = Floor(vec![0.0; found.len()]);
+            let floor = Floor { values: vec![0.0; found.len()], quantiles: None };
             assert_eq!(evaluate(known, &rows, (&rows, &[]), width, &floor).unwrap().count, 20);
         }
+    }
+
+    #[test]
+    fn numbers_are_compared_with_their_distribution() {
+        let distribution = Distribution::Normal { mean: 4.0, std: 1.25 };
+        let source = Source::Numbers(distribution.clone());
+        let known = Known { source: &source, classifier: None, conditional: false };
+        let count = 10_000;
+        let floor = Floor::new(known, count, 1, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+        // Real rows do not matter.
+        let found = evaluate(known, &[9.0], (&distribution.quantiles(count), &[]), 1, &floor).unwrap();
+        let [ks, area] = ["ks", "wasserstein_1"].map(|name| found.get(name).unwrap());
+        assert_eq!((found.count, ks.value, area.value), (count, 0.0, 0.0));
+        // Of a sample and its distribution: 0.8687 / sqrt(n) (Marsaglia, Tsang and Wang, 2003). Of two samples it would be
+        // 1.23 / sqrt(n).
+        assert!((ks.floor * 100.0 - 0.8687).abs() < 0.15, "{}", ks.floor);
     }
 
     #[test]

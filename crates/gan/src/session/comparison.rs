@@ -71,7 +71,7 @@ impl<T: Scalar> Session<T> {
         Floor::new(self.known(), rows * width, width, &mut stream(seed, FLOOR_STREAM))
     }
 
-    /// Compares rows from elsewhere, in the data's units, with as many real ones, as [`Session::evaluate`] compares G's.
+    /// Compares rows from elsewhere, in the data's units, with real data, as [`Session::evaluate`] compares G's.
     ///
     /// # Shapes
     /// `samples [count, ..]`, each row with as many numbers as a row that G makes.
