@@ -91,13 +91,13 @@ fn table(epoch: u64, evaluation: &Evaluation, missed: &[(&Measure, f64)]) -> Str
     }
     for measure in statistics {
         let Measure { name, kind, value, floor } = measure;
-        // Rounded, for no -0.0000; and 0 is added, for no -0.
-        let real = if let Kind::Statistic(real) = kind { (real * 1e4).round() / 1e4 + 0.0 } else { f64::NAN };
-        let difference = measure.shown();
+        let real = if let Kind::Statistic(real) = kind { *real } else { f64::NAN };
+        let [real, value, difference, floor] = [real, *value, measure.shown(), *floor].map(rounded);
         let _ = writeln!(text, "{name:<24}{real:>12.4}{value:>12.4}{difference:>12.4}{floor:>12.4}");
     }
     let _ = writeln!(text, "\n{:<24}{:>12}{:>12}  better", "measure", "value", "floor");
     for Measure { name, kind, value, floor } in others {
+        let [value, floor] = [*value, *floor].map(rounded);
         let better = if *kind == Kind::Score { "higher" } else { "lower" };
         let _ = writeln!(text, "{name:<24}{value:>12.4}{floor:>12.4}  {better}");
     }
@@ -111,6 +111,11 @@ fn table(epoch: u64, evaluation: &Evaluation, missed: &[(&Measure, f64)]) -> Str
         let _ = writeln!(text, "{:<24}{:>12.4}{required:>12}", measure.name, measure.shown());
     }
     text
+}
+
+/// To the four places that a table shows, so that what is nearly 0 has no sign.
+fn rounded(x: f64) -> f64 {
+    (x * 1e4).round() / 1e4 + 0.0
 }
 
 pub(crate) fn plot(path: &Path, out: Option<PathBuf>) -> Result<ExitCode, Failure> {

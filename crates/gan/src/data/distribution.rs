@@ -158,7 +158,7 @@ impl Distribution {
                 let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
                 ends.for_each(|x| (low, high) = (low.min(x), high.max(x)));
                 let total: f64 = components.iter().map(|component| component.weight).sum();
-                let bell = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+                let bell = |x: f64| Normal::standard().pdf(x);
                 let density = |x: f64| {
                     components.iter().map(|c| c.weight / total * bell((x - c.mean) / c.std) / c.std).sum()
                 };

@@ -118,10 +118,10 @@ impl Floor {
     /// From real samples of so many numbers each, in rows of `width`.
     pub(crate) fn new(known: Known<'_>, numbers: usize, width: usize, rng: &mut impl Rng) -> Result<Self> {
         let mut sums: Vec<f64> = Vec::new();
-        let (mut a, mut b, mut labels) = (vec![0.0; numbers], vec![0.0; numbers], Vec::new());
-        let quantiles = match known.source {
-            Source::Numbers(distribution) => Some(distribution.quantiles(numbers)),
-            _ => None,
+        let (mut b, mut labels) = (vec![0.0; numbers], Vec::new());
+        let mut a = match known.source {
+            Source::Numbers(distribution) => distribution.quantiles(numbers),
+            _ => vec![0.0; numbers],
         };
         for _ in 0..SAMPLES {
             match known.source {
@@ -129,15 +129,14 @@ impl Floor {
                 Source::Images(images) => images.fill_apart(rng, [&mut a, &mut b], &mut labels)?,
                 source => [&mut a, &mut b].into_iter().try_for_each(|rows| source.fill(rng, rows))?,
             }
-            let real = quantiles.as_ref().unwrap_or(&a);
-            let values = measure(known, real, (&b, &labels), width, false)?;
+            let values = measure(known, &a, (&b, &labels), width, false)?;
             sums.resize(values.len(), 0.0);
             for (sum, Value { kind, value, .. }) in sums.iter_mut().zip(values) {
                 *sum += if let Kind::Statistic(real) = kind { (value - real).abs() } else { value };
             }
         }
         let values = sums.into_iter().map(|sum| sum / SAMPLES as f64).collect();
-        Ok(Self { values, quantiles })
+        Ok(Self { values, quantiles: matches!(known.source, Source::Numbers(_)).then_some(a) })
     }
 }
 
