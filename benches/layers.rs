@@ -1,4 +1,5 @@
-//! Each layer of `nn` in f32, forward and backward, on one thread, at the sizes of the notebook preset.
+//! Each layer of `nn` in f32, forward and backward, on one thread, at the sizes of the notebook preset, convolutions over
+//! images at those of the mnist preset.
 //!
 //! An id is `LAYER INPUT/batch N`, where INPUT is the shape of one row. Backward computes the gradients of the
 //! input and of all parameters. The throughput is in samples, the rows of a batch.
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
-use nn::layers::{ActivationLayer, Conv1D, Dense, Lambda, Padding, Reshape};
+use nn::layers::{ActivationLayer, Conv1D, Conv2D, Conv2DTranspose, Dense, Lambda, Padding, Reshape};
 use nn::{Activation, Layer, Network, Wanted, Workspace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -39,7 +40,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Every layer at a size of the notebook preset.
+/// Every layer at a size of the notebook preset, or of the mnist preset.
 fn cases() -> Vec<Case> {
     let case = |name, layer, input: &[usize]| Case {
         name,
@@ -47,11 +48,21 @@ fn cases() -> Vec<Case> {
         input: Shape::new(input).expect("a shape of a few elements"),
     };
     let same = Conv1D { padding: Padding::Same, ..Conv1D::new(50, 3) };
+    let down = |filters| Conv2D { strides: [2, 2], padding: Padding::Same, ..Conv2D::new(filters, [4, 4]) };
+    let up = |filters| Conv2DTranspose {
+        strides: [2, 2],
+        padding: Padding::Same,
+        ..Conv2DTranspose::new(filters, [4, 4])
+    };
     let lambda = Lambda::new(ADD_DECORATE).expect("an expression that can be read");
     let mut cases = vec![
         case("dense 50", Box::new(Dense::new(50)), &[200]),
         case("conv1d 50 k1", Box::new(Conv1D::new(50, 1)), &[100, 50]),
         case("conv1d 50 k3", Box::new(same), &[100, 50]),
+        case("conv2d 64 k4 s2", Box::new(down(64)), &[28, 28, 1]),
+        case("conv2d 128 k4 s2", Box::new(down(128)), &[14, 14, 64]),
+        case("conv2d_transpose 64 k4 s2", Box::new(up(64)), &[7, 7, 128]),
+        case("conv2d_transpose 1 k4 s2", Box::new(up(1)), &[14, 14, 64]),
         case("lambda add_decorate", Box::new(lambda), &[100]),
         case("reshape", Box::new(Reshape { target_shape: vec![100, 1] }), &[100]),
     ];

@@ -18,6 +18,7 @@ use crate::parallel::{Parts, for_each_chunk, for_each_part};
 use crate::patches::{Axis, Packing, Patches};
 use crate::product::Transpose;
 use crate::scalar::Buffer;
+use crate::winograd::Winograd;
 use crate::{Error, Result, Scalar, Shape, Tensor, View};
 
 /// Places whose patches are copied together.
@@ -72,6 +73,10 @@ impl Convolution {
         if sizes.batch == 0 {
             return Ok(());
         }
+        if let Some(winograd) = sizes.winograd() {
+            winograd.forward(image.data(), kernel.data(), start, output.data_mut(), then);
+            return Ok(());
+        }
         let patches = Patches { source: image.data(), channels: sizes.channels, axes: self.forward_axes() };
         let right = Packing { inner: patches.inner(), columns: sizes.filters };
         let cost = sizes.multiply_adds();
@@ -111,7 +116,9 @@ impl Convolution {
         if sizes.batch == 0 {
             return Ok(());
         }
-        if sizes.channels <= FEW_CHANNELS {
+        if let Some(winograd) = sizes.winograd() {
+            winograd.transposed(places.data(), kernel.data(), start, image.data_mut(), then);
+        } else if sizes.channels <= FEW_CHANNELS {
             self.scatter(&sizes, places.data(), kernel.data(), start, image, then);
         } else {
             self.gather(&sizes, places.data(), kernel.data(), start, image, then);
@@ -135,6 +142,10 @@ impl Convolution {
         let sizes = self.sizes("kernel gradient", image.shape(), gradient.shape())?;
         check("kernel gradient", grad_output.shape(), sizes.places())?;
         if sizes.batch == 0 {
+            return Ok(());
+        }
+        if let Some(winograd) = sizes.winograd() {
+            winograd.add_kernel_gradient(image.data(), grad_output.data(), gradient.data_mut());
             return Ok(());
         }
         let patches = Patches { source: image.data(), channels: sizes.channels, axes: self.forward_axes() };
@@ -364,6 +375,10 @@ impl Sizes {
     fn places(&self) -> (usize, usize) {
         let [down, right] = self.convolution.places;
         (self.batch.saturating_mul(down * right), self.filters)
+    }
+
+    fn winograd(&self) -> Option<Winograd> {
+        Winograd::new(&self.convolution, self.batch, self.channels, self.filters)
     }
 
     fn multiply_adds(&self) -> usize {

@@ -42,6 +42,7 @@ mod scalar;
 mod shape;
 mod team;
 mod tensor;
+mod winograd;
 
 pub use conv::Convolution;
 pub use dual::DualNumber;

@@ -14,7 +14,7 @@ use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
-use crate::team::Team;
+use crate::team::{Team, thread_count};
 use crate::{Error, Result};
 
 /// The arithmetic of a part that is worth handing to another thread, in multiply-adds or the like: about 3 microseconds
@@ -94,6 +94,11 @@ pub(crate) fn for_each_part(count: usize, cost: usize, f: impl Fn(usize) + Sync 
     } else if !alone(|| Team::share(count, &f)) {
         (0..count).into_par_iter().with_max_len(1).for_each(|part| alone(|| f(part)));
     }
+}
+
+/// How many threads work that is shared now would be shared among.
+pub(crate) fn sharing() -> usize {
+    if ALONE.get() { 1 } else { thread_count() }
 }
 
 /// Runs `work`, which shares nothing with other threads.

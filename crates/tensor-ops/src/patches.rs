@@ -175,7 +175,7 @@ impl<T: Scalar> Patches<'_, T> {
 }
 
 /// A panel of a block whose rows lie `stride` apart and that begins where `output` does.
-fn multiply_panel<T: Scalar>(
+pub(crate) fn multiply_panel<T: Scalar>(
     size: Size,
     lhs: Left<'_, T>,
     rhs: Right<'_, T>,
@@ -214,16 +214,26 @@ impl Packing {
         work: impl FnOnce(Packed<'_, T>),
     ) {
         T::with_buffer(Buffer::Whole, self.inner * self.columns, |data| {
-            let mut rest = &mut *data;
-            for chunk in self.chunks() {
-                for panel in self.panels() {
-                    let (packed, after) = rest.split_at_mut(chunk.len() * panel.len());
-                    pack(chunk.clone(), panel, packed);
-                    rest = after;
-                }
+            for block in 0..self.blocks() {
+                let (first, chunk, panel) = self.block(block);
+                let packed = &mut data[first..][..chunk.len() * panel.len()];
+                pack(chunk, panel, packed);
             }
             work(Packed { data, packing: self });
         });
+    }
+
+    /// How many blocks a right side is packed in.
+    pub(crate) fn blocks(self) -> usize {
+        self.chunks().count() * self.panels().count()
+    }
+
+    /// Where a block begins, and its inner rows and columns.
+    pub(crate) fn block(self, index: usize) -> (usize, Range<usize>, Range<usize>) {
+        let panels = self.panels().count().max(1);
+        let chunk = self.chunks().nth(index / panels).unwrap_or_default();
+        let panel = self.panels().nth(index % panels).unwrap_or_default();
+        (chunk.start * self.columns + panel.start * chunk.len(), chunk, panel)
     }
 
     /// Packs a part of a matrix that lies row by row.
@@ -243,8 +253,8 @@ impl Packing {
 /// A right side that is packed.
 #[derive(Clone, Copy)]
 pub(crate) struct Packed<'a, T> {
-    data: &'a [T],
-    packing: Packing,
+    pub(crate) data: &'a [T],
+    pub(crate) packing: Packing,
 }
 
 impl<T: Scalar> Packed<'_, T> {

@@ -122,11 +122,37 @@ fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Kernels of two strides, which many channels go through in tiles of places: of any length, with places that see nothing.
+fn tiled_cases() -> impl Strategy<Value = Case> {
+    let channels = || prop::sample::select(vec![16, 24, 33, 64, 70]);
+    let sizes = (1_usize..9, channels(), channels());
+    (pair(1..11), pair(1..4), pair(0..4), pair(0..5), sizes).prop_map(
+        |(places, strides, padding, less, (batch, channels, filters))| {
+            let image = [0, 1].map(|axis| {
+                let seen = (places[axis] + 1) * strides[axis];
+                seen.saturating_sub(padding[axis] + less[axis]).max(1)
+            });
+            let kernel = strides.map(|stride| 2 * stride);
+            let convolution = Convolution { image, places, kernel, strides, dilation: [1, 1], padding };
+            Case { convolution, batch, channels, filters }
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn match_the_naive_loops(case in cases()) {
+        check(&case);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn match_the_naive_loops_in_tiles(case in tiled_cases()) {
         check(&case);
     }
 }
@@ -171,6 +197,45 @@ fn hold_where_blocks_and_chunks_are_many() {
     for (channels, filters) in [(3, 300), (150, 300)] {
         check(&Case { convolution: small, batch: 2, channels, filters });
     }
+}
+
+/// Tiles add and subtract numbers before they multiply, and yet are about as exact as plain sums, which have more terms.
+/// A single image is not worth tiles.
+#[test]
+fn tiles_lose_little_precision() {
+    fn noise<T: Scalar>(like: &Tensor<T>, seed: u64) -> Tensor<T> {
+        let mut state = seed;
+        Tensor::from_fn(like.shape(), || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            T::from_f64((state >> 40) as f64 / f64::from(1 << 23) - 1.0)
+        })
+    }
+    fn products<T: Scalar>(case: &Case) -> [Tensor<T>; 3] {
+        let [image, kernel, places] = tensors::<T>(case);
+        let [image, kernel, places] = [noise(&image, 1), noise(&kernel, 2), noise(&places, 3)];
+        let (mut output, mut back) = (Tensor::zeros(places.shape()), Tensor::zeros(image.shape()));
+        let mut gradient = Tensor::zeros(kernel.shape());
+        let c = case.convolution;
+        c.forward(image.view(), kernel.view(), None, &mut output, |_| {}).unwrap();
+        c.transposed(places.view(), kernel.view(), None, &mut back, |_| {}).unwrap();
+        c.add_kernel_gradient(image.view(), places.view(), &mut gradient).unwrap();
+        [output, back, gradient]
+    }
+    /// The root mean square of the errors in f32, in units of that of the numbers' last places.
+    fn errors(case: &Case) -> [f64; 3] {
+        let (found, exact) = (products::<f32>(case), products::<f64>(case));
+        [0, 1, 2].map(|i| {
+            let pairs = found[i].data().iter().zip(exact[i].data());
+            let squares = pairs.map(|(&x, &y)| (f64::from(x) - y).powi(2)).sum::<f64>();
+            let size = exact[i].data().iter().map(|y| y * y).sum::<f64>();
+            (squares / size).sqrt() / f64::from(f32::EPSILON)
+        })
+    }
+    let (convolution, channels, filters) = DCGAN[1];
+    let plain = errors(&Case { convolution, batch: 1, channels, filters });
+    let tiles = errors(&Case { convolution, batch: 8, channels, filters });
+    assert!(plain.iter().chain(&tiles).all(|&error| error < 5.0), "{plain:?} {tiles:?}");
+    assert!(plain != tiles);
 }
 
 #[test]
