@@ -3,7 +3,8 @@
 //! A patch is what the kernel sees of the image from one place. Patches are copied together for a block of places at a
 //! time, never for a whole batch, and multiplied while they are in the cache. The transposed convolution works the same
 //! way, on patches of its own: with stride s, the pixels (y, x) of equal (y mod s, x mod s) see a part of the kernel that
-//! is the same for all of them, so each such phase is a convolution of stride 1.
+//! is the same for all of them, so each such phase is a convolution of stride 1. A kernel of two strides over many channels
+//! needs fewer multiplications than that: see the module `winograd`.
 
 #![allow(unsafe_code, reason = "threads write pixels of the same images")]
 #![expect(
