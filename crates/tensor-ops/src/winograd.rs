@@ -338,6 +338,7 @@ impl Winograd {
                     for column in (0..filters).step_by(PANEL) {
                         let columns = column..filters.min(column + PANEL);
                         let width = columns.len();
+                        let of_places = &mut of_places[..rows * width];
                         part.judge(places, pair, columns, width, of_places);
                         for from in (0..rows).step_by(KERNEL_POINTS) {
                             let inner = KERNEL_POINTS.min(rows - from);
@@ -466,9 +467,7 @@ impl Winograd {
             Column::new(x.pixels_of(right, tile, phase), place, tile * row + phase * channels, channels)
         };
         for_each_columns(tiles * x.stride, column, |columns, _| {
-            for (line, output) in
-                output.chunks_exact_mut(tiles * row).enumerate().take(self.batch * y.count(down))
-            {
+            for (line, output) in output.chunks_exact_mut(tiles * row).enumerate() {
                 let (number, tile) = (line / y.count(down), line % y.count(down));
                 let image = &image[number * self.image_len()..][..self.image_len()];
                 for phase in 0..y.stride {
@@ -496,9 +495,7 @@ impl Winograd {
             Column::new(x.places_of(right, tile), place, tile * row, filters.len())
         };
         for_each_columns(tiles, column, |columns, _| {
-            for (line, output) in
-                output.chunks_exact_mut(tiles * row).enumerate().take(self.batch * y.count(down))
-            {
+            for (line, output) in output.chunks_exact_mut(tiles * row).enumerate() {
                 let (number, tile) = (line / y.count(down), line % y.count(down));
                 let places = &places[number * self.places_len()..][..self.places_len()];
                 combine(places, &y.places_of(down, tile), columns, false, output);
