@@ -17,35 +17,26 @@
 #![allow(unsafe_code, reason = "kernels work on memory that they share out themselves")]
 #![expect(
     clippy::indexing_slicing,
-    reason = "tables have a place for each tile, point and place; what is read and written is checked once a line"
+    reason = "`Convolution::sizes` checks that operands have the sizes that blocks, points and kernels are cut from"
 )]
 
+mod combine;
+mod kernels;
+mod tiles;
+
 use std::ops::Range;
+
+use combine::{Column, combine, for_each_columns};
+use kernels::{Gather, Spread};
+use tiles::{Axis, KINDS};
 
 use crate::Scalar;
 use crate::conv::Convolution;
 use crate::kernel::{Left, PANEL, Right, Size, Start};
-use crate::lanes::{Kernel, Lanes};
 use crate::parallel::{Parts, for_each_chunk, for_each_part, sharing};
 use crate::patches::{Packed, Packing, multiply_panel};
 use crate::product::Transpose;
 use crate::scalar::Buffer;
-
-/// Places in a tile, and the kinds of points that it becomes.
-const TILE: usize = 3;
-const KINDS: usize = 4;
-/// What a point of each kind is of the numbers that a tile sees, for tiles of one, two and three places.
-const SEEN: [[[f64; TILE + 1]; KINDS]; TILE] = [
-    [[1.0, 0.0, 0.0, 0.0], [0.0; 4], [0.0; 4], [0.0, 1.0, 0.0, 0.0]],
-    [[1.0, -1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0; 4], [0.0, -1.0, 1.0, 0.0]],
-    [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, -1.0, 0.0, 1.0]],
-];
-/// What each place of a tile is of its points.
-const MADE: [[[f64; KINDS]; TILE]; TILE] = [
-    [[1.0, 0.0, 0.0, 1.0], [0.0; 4], [0.0; 4]],
-    [[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 1.0], [0.0; 4]],
-    [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, 0.0], [0.0, 1.0, 1.0, 1.0]],
-];
 
 /// Fewer channels or filters make products too narrow.
 const FEWEST_CHANNELS: usize = 16;
@@ -59,109 +50,6 @@ const KERNEL_POINTS: usize = 128;
 /// Numbers between the rows of a left side, and between kernels: what lies a power of 2 apart shares few lines of a cache.
 const GAP: usize = 16;
 const KERNEL_GAP: usize = 80;
-/// Columns that are combined at a time.
-const COLUMNS: usize = 32;
-
-/// How places lie along one axis.
-#[derive(Clone, Copy)]
-struct Axis {
-    places: usize,
-    image: usize,
-    stride: usize,
-    padding: usize,
-}
-
-/// Up to three things that are summed up, with their factors.
-#[derive(Clone, Copy)]
-struct Terms<K> {
-    items: [(K, f64); 3],
-    count: usize,
-}
-
-impl<K: Copy + Default> Terms<K> {
-    fn new(items: impl Iterator<Item = (K, f64)>) -> Self {
-        let mut terms = Self { items: [(K::default(), 0.0); 3], count: 0 };
-        for item in items.filter(|(_, factor)| *factor != 0.0) {
-            terms.items[terms.count] = item;
-            terms.count += 1;
-        }
-        terms
-    }
-
-    fn map<R>(self, f: impl Fn(K) -> R) -> Terms<R> {
-        Terms { items: self.items.map(|(key, factor)| (f(key), factor)), count: self.count }
-    }
-}
-
-impl Axis {
-    fn tiles(&self) -> usize {
-        self.places.div_ceil(TILE)
-    }
-
-    /// How many tiles have a point of a kind: the first ones.
-    fn count(&self, kind: usize) -> usize {
-        let kinds = [TILE - 1, 1, 0, TILE - 1];
-        (self.places + kinds[kind]) / TILE
-    }
-
-    /// How many points are of lower kinds.
-    fn before(&self, kind: usize) -> usize {
-        (0..kind).map(|kind| self.count(kind)).sum()
-    }
-
-    fn points(&self) -> usize {
-        self.before(KINDS)
-    }
-
-    /// How many places a tile has, less one.
-    fn size(&self, tile: usize) -> usize {
-        (self.places - tile * TILE).min(TILE) - 1
-    }
-
-    /// The pixel at a position of a phase, unless it lies outside.
-    fn pixel(&self, position: usize, phase: usize) -> Option<usize> {
-        (position * self.stride + phase).checked_sub(self.padding).filter(|&pixel| pixel < self.image)
-    }
-
-    /// The position and the phase of a pixel.
-    fn position(&self, pixel: usize) -> (usize, usize) {
-        ((pixel + self.padding) / self.stride, (pixel + self.padding) % self.stride)
-    }
-
-    /// The pixels of a phase that a point is made of.
-    fn pixels_of(&self, kind: usize, tile: usize, phase: usize) -> Terms<usize> {
-        let factors = SEEN[self.size(tile)][kind].into_iter().enumerate();
-        Terms::new(factors.filter_map(|(place, factor)| {
-            self.pixel(tile * TILE + place, phase).map(|pixel| (pixel, factor))
-        }))
-    }
-
-    /// The points, by kind and tile, that a place is made of.
-    fn points_of(&self, place: usize) -> Terms<(usize, usize)> {
-        let tile = place / TILE;
-        let factors = MADE[self.size(tile)][place % TILE].into_iter().enumerate();
-        Terms::new(factors.map(|(kind, factor)| ((kind, tile), factor)))
-    }
-
-    /// The places that are made of a point.
-    fn places_of(&self, kind: usize, tile: usize) -> Terms<usize> {
-        let factors = MADE[self.size(tile)].into_iter().enumerate();
-        Terms::new(factors.map(|(place, factors)| (tile * TILE + place, factors[kind])))
-    }
-
-    /// The points that see a position: of its tile, and, where it is a tile's first, of the one before.
-    fn points_at(&self, position: usize) -> Terms<(usize, usize)> {
-        let (tile, place) = (position / TILE, position % TILE);
-        let before = tile.checked_sub(1).filter(|_| place == 0 && position <= self.places);
-        let before = before.map(|tile| (tile, TILE));
-        let own = (position <= self.places && tile < self.tiles()).then_some((tile, place));
-        Terms::new(own.into_iter().chain(before).flat_map(|(tile, place)| {
-            let factors = SEEN[self.size(tile)].into_iter().enumerate();
-            factors.map(move |(kind, factors)| ((kind, tile), factors[place]))
-        }))
-    }
-}
-
 /// A convolution that is computed this way.
 pub(crate) struct Winograd {
     axes: [Axis; 2],
@@ -565,234 +453,4 @@ fn begin<T: Scalar>(start: Start<'_, T>, lines: &mut [T]) -> bool {
         lines.chunks_exact_mut(row.len()).for_each(|line| line.copy_from_slice(row));
     }
     !matches!(start, Start::Zero)
-}
-
-/// A stretch of an output, and what it is the sum of: for each line, a stretch of the source.
-#[derive(Clone, Copy)]
-struct Column {
-    /// Where the source's stretch begins in line 0, and how far lines lie apart.
-    terms: Terms<(usize, usize)>,
-    to: usize,
-    len: usize,
-}
-
-impl Column {
-    const EMPTY: Self = Self { terms: Terms { items: [((0, 0), 0.0); 3], count: 0 }, to: 0, len: 0 };
-
-    fn new<K: Copy + Default>(
-        terms: Terms<K>,
-        place: impl Fn(K) -> (usize, usize),
-        to: usize,
-        len: usize,
-    ) -> Self {
-        Self { terms: terms.map(place), to, len }
-    }
-
-    /// Whether another column goes on where this one ends, in the output and in all lines of the source.
-    fn goes_on(&self, next: &Self) -> bool {
-        let own = self.terms.items[..self.terms.count].iter();
-        let mut pairs = own.zip(&next.terms.items);
-        self.to + self.len == next.to
-            && self.terms.count == next.terms.count
-            && pairs.all(|(((first, apart), factor), next)| *next == ((first + self.len, *apart), *factor))
-    }
-}
-
-/// Calls `f` with some columns at a time, and which these are. Columns that go on where others end are joined to them.
-fn for_each_columns(
-    count: usize,
-    column: impl Fn(usize) -> Column,
-    mut f: impl FnMut(&[Column], Range<usize>),
-) {
-    let mut columns = [Column::EMPTY; COLUMNS];
-    for first in (0..count).step_by(COLUMNS) {
-        let range = first..count.min(first + COLUMNS);
-        let mut used = 0;
-        for next in range.clone().map(&column) {
-            match columns[..used].last_mut() {
-                Some(last) if last.goes_on(&next) => last.len += next.len,
-                _ => {
-                    columns[used] = next;
-                    used += 1;
-                }
-            }
-        }
-        f(&columns[..used], range);
-    }
-}
-
-/// Sets the output of each column, or adds to it, the sum of the column's stretches of some lines of the source.
-fn combine<T: Scalar>(source: &[T], lines: &Terms<usize>, columns: &[Column], add: bool, output: &mut [T]) {
-    T::run(Combine { source, lines, columns, add, output });
-}
-
-struct Combine<'a, T> {
-    source: &'a [T],
-    lines: &'a Terms<usize>,
-    columns: &'a [Column],
-    add: bool,
-    output: &'a mut [T],
-}
-
-/// The most stretches that are summed up, and registers that are at the same time.
-const STRETCHES: usize = 9;
-const REGISTERS: usize = 4;
-
-impl<T: Scalar> Kernel<T> for Combine<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    #[allow(clippy::needless_range_loop, reason = "an index is the same place in memory and in registers")]
-    unsafe fn run<L: Lanes<T>>(self) {
-        let Self { source, lines, columns, add, output } = self;
-        let mut from = [source.as_ptr(); STRETCHES];
-        // In registers' shape: a load of what lies in several stores would have to wait for them.
-        // SAFETY: the caller vouches for the instructions.
-        let mut factors = [unsafe { L::splat(T::zero()) }; STRETCHES];
-        for column in columns {
-            let len = column.len;
-            let mut count = 0;
-            for &(line, along) in &lines.items[..lines.count] {
-                for &((first, apart), across) in &column.terms.items[..column.terms.count] {
-                    from[count] = source[first + line * apart..][..len].as_ptr();
-                    // SAFETY: as above.
-                    factors[count] = unsafe { L::splat(T::from_f64(along * across)) };
-                    count += 1;
-                }
-            }
-            let to = output[column.to..][..len].as_mut_ptr();
-            let mut at = 0;
-            // SAFETY: all stretches are as long as `len`, and the caller vouches for the instructions.
-            unsafe {
-                while at + REGISTERS * L::COUNT <= len {
-                    let mut sums = [L::splat(T::zero()); REGISTERS];
-                    if add {
-                        for r in 0..REGISTERS {
-                            sums[r] = L::load(to.add(at + r * L::COUNT));
-                        }
-                    }
-                    for term in 0..count {
-                        for r in 0..REGISTERS {
-                            let stretch = L::load(from[term].add(at + r * L::COUNT));
-                            sums[r] = stretch.mul_add(factors[term], sums[r]);
-                        }
-                    }
-                    for r in 0..REGISTERS {
-                        sums[r].store(to.add(at + r * L::COUNT));
-                    }
-                    at += REGISTERS * L::COUNT;
-                }
-                while at < len {
-                    let some = L::COUNT.min(len - at);
-                    let mut sum = L::splat(T::zero());
-                    if add {
-                        sum = L::load_first(to.add(at), some);
-                    }
-                    for term in 0..count {
-                        sum = L::load_first(from[term].add(at), some).mul_add(factors[term], sum);
-                    }
-                    sum.store_first(to.add(at), some);
-                    at += some;
-                }
-            }
-        }
-    }
-}
-
-/// Sets the kernels of all kinds of points, along y and x, to what they are of the four taps: stretches of equal length.
-struct Spread<'a, T> {
-    taps: [&'a [T]; 4],
-    kinds: [&'a mut [T]; KINDS * KINDS],
-}
-
-impl<T: Scalar> Kernel<T> for Spread<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<L: Lanes<T>>(self) {
-        let Self { taps, kinds } = self;
-        let len = taps[0].len();
-        assert!(taps.iter().all(|tap| tap.len() == len) && kinds.iter().all(|kind| kind.len() == len));
-        let taps = taps.map(<[T]>::as_ptr);
-        let kinds = kinds.map(<[T]>::as_mut_ptr);
-        for at in (0..len).step_by(L::COUNT) {
-            let count = L::COUNT.min(len - at);
-            // SAFETY: no more than `count` numbers are used, and the caller vouches for the instructions.
-            unsafe {
-                let mut tap = [L::splat(T::zero()); 4];
-                for i in 0..4 {
-                    tap[i] = L::load_first(taps[i].add(at), count);
-                }
-                let left = kernels(tap[0], tap[2]);
-                let right = kernels(tap[1], tap[3]);
-                for y in 0..KINDS {
-                    let line = kernels(left[y], right[y]);
-                    for x in 0..KINDS {
-                        line[x].store_first(kinds[y * KINDS + x].add(at), count);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What the kernel of each kind of point is of two taps.
-#[inline(always)]
-unsafe fn kernels<T: Scalar, L: Lanes<T>>(first: L, second: L) -> [L; KINDS] {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe {
-        let [zero, half] = [0.0, 0.5].map(|x| L::splat(T::from_f64(x)));
-        let (plus, minus) = (second.mul_add(half, zero), second.mul_add(L::splat(T::from_f64(-0.5)), zero));
-        [first, first.mul_add(half, plus), first.mul_add(half, minus), second]
-    }
-}
-
-/// Adds to the gradients of the four taps what those of the kernels are to them: [`Spread`], transposed.
-struct Gather<'a, T> {
-    kinds: [&'a [T]; KINDS * KINDS],
-    taps: [&'a mut [T]; 4],
-}
-
-impl<T: Scalar> Kernel<T> for Gather<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<L: Lanes<T>>(self) {
-        let Self { kinds, taps } = self;
-        let len = taps[0].len();
-        assert!(taps.iter().all(|tap| tap.len() == len) && kinds.iter().all(|kind| kind.len() == len));
-        let kinds = kinds.map(<[T]>::as_ptr);
-        let taps = taps.map(<[T]>::as_mut_ptr);
-        for at in (0..len).step_by(L::COUNT) {
-            let count = L::COUNT.min(len - at);
-            // SAFETY: no more than `count` numbers are used, and the caller vouches for the instructions.
-            unsafe {
-                let mut left = [L::splat(T::zero()); KINDS];
-                let mut right = left;
-                for y in 0..KINDS {
-                    let mut line = left;
-                    for x in 0..KINDS {
-                        line[x] = L::load_first(kinds[y * KINDS + x].add(at), count);
-                    }
-                    [left[y], right[y]] = both(line);
-                }
-                let [left, right] = [both(left), both(right)];
-                let one = L::splat(T::one());
-                for (tap, sum) in [left[0], right[0], left[1], right[1]].into_iter().enumerate() {
-                    let tap = taps[tap].add(at);
-                    L::load_first(tap, count).mul_add(one, sum).store_first(tap, count);
-                }
-            }
-        }
-    }
-}
-
-/// What the gradients of two taps are of those of the kernels of each kind of point.
-#[inline(always)]
-unsafe fn both<T: Scalar, L: Lanes<T>>([a, b, c, d]: [L; KINDS]) -> [L; 2] {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe {
-        let half = L::splat(T::from_f64(0.5));
-        [c.mul_add(half, b.mul_add(half, a)), c.mul_add(L::splat(T::from_f64(-0.5)), b.mul_add(half, d))]
-    }
 }
