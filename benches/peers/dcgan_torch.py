@@ -106,7 +106,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", help="IDX file of 28 x 28 pixels, plain or gzipped")
     parser.add_argument("out", metavar="FILE", help="what the names of the files written start with")
-    parser.add_argument("--seen", type=int, default=307_200, help="real images that D sees [default: the preset's]")
+    parser.add_argument("--seen", type=int, default=192_000, help="real images that D sees [default: the preset's]")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--decay", type=float, default=0.999, help="of the moving average")
     parser.add_argument("--count", type=int, default=10_000, help="samples of each network")
