@@ -190,6 +190,10 @@ fn hold_where_blocks_and_chunks_are_many() {
     for (convolution, channels, filters) in DCGAN {
         check(&Case { convolution, batch: 5, channels, filters });
     }
+    // More points of one kind than are multiplied at a time, of many images and of one that is wide.
+    check(&Case { convolution: DCGAN[1].0, batch: 30, channels: 16, filters: 72 });
+    let wide = Convolution { image: [74, 72], places: [37, 36], ..DCGAN[1].0 };
+    check(&Case { convolution: wide, batch: 1, channels: 16, filters: 24 });
     let convolution = Convolution { dilation: [2, 3], strides: [1, 2], padding: [2, 4], ..DCGAN[0].0 };
     check(&Case { convolution, batch: 2, channels: 33, filters: 70 });
     // A panel of channels and a part of the filters, and more, both ways back to the image.
