@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from peer_torch import Map
+from peer_torch import channels_last, drawing, seeing
 
 LATENT = 64
 
@@ -44,29 +44,10 @@ def batches(images, size):
 
 
 def dcgan():
-    """G and D of the preset; channels last throughout, so that nothing has to be transposed."""
-    g = nn.Sequential(
-        nn.Linear(LATENT, 64),
-        nn.Tanh(),
-        nn.Linear(64, 6272),
-        nn.ReLU(),
-        Map(lambda y: y.unflatten(1, (7, 7, 128)).permute(0, 3, 1, 2)),
-        nn.ConvTranspose2d(128, 64, 4, 2, 1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(64, 1, 4, 2, 1),
-        nn.Tanh(),
-    )
-    d = nn.Sequential(
-        nn.Conv2d(1, 64, 4, 2, 1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(64, 128, 4, 2, 1),
-        nn.LeakyReLU(0.2),
-        Map(lambda y: y.permute(0, 2, 3, 1).flatten(1)),
-        nn.Linear(6272, 128),
-        nn.LeakyReLU(0.2),
-        nn.Linear(128, 1),
-    )
-    return (network.to(memory_format=torch.channels_last) for network in (g, d))
+    """G and D of the preset."""
+    g = nn.Sequential(nn.Linear(LATENT, 64), nn.Tanh(), *drawing())
+    d = nn.Sequential(*seeing(), nn.Linear(6272, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1))
+    return channels_last(g, d)
 
 
 def cross_entropy(logits, target):

@@ -48,9 +48,9 @@ def notebook(batch, width, depth):
     return g, d, real, lambda: torch.rand(batch, 100), 5
 
 
-def dcgan(batch, _width, _depth):
-    """Images of 28 x 28 pixels, channels last throughout, so that nothing has to be transposed."""
-    g = nn.Sequential(
+def drawing():
+    """From 64 numbers to an image of 28 x 28 pixels."""
+    return (
         nn.Linear(64, 6272),
         nn.ReLU(),
         Map(lambda y: y.unflatten(1, (7, 7, 128)).permute(0, 3, 1, 2)),
@@ -59,15 +59,27 @@ def dcgan(batch, _width, _depth):
         nn.ConvTranspose2d(64, 1, 4, 2, 1),
         nn.Tanh(),
     )
-    d = nn.Sequential(
+
+
+def seeing():
+    """From such an image to 6,272 features."""
+    return (
         nn.Conv2d(1, 64, 4, 2, 1),
         nn.LeakyReLU(0.2),
         nn.Conv2d(64, 128, 4, 2, 1),
         nn.LeakyReLU(0.2),
         Map(lambda y: y.permute(0, 2, 3, 1).flatten(1)),
-        nn.Linear(6272, 1),
     )
-    g, d = (network.to(memory_format=torch.channels_last) for network in (g, d))
+
+
+def channels_last(*networks):
+    """Throughout, so that nothing has to be transposed."""
+    return [network.to(memory_format=torch.channels_last) for network in networks]
+
+
+def dcgan(batch, _width, _depth):
+    """Images of 28 x 28 pixels."""
+    g, d = channels_last(nn.Sequential(*drawing()), nn.Sequential(*seeing(), nn.Linear(6272, 1)))
     real = lambda: torch.normal(4.0, 1.25, (batch, 1, 28, 28))
     return g, d, real, lambda: torch.randn(batch, 64), 1
 

@@ -50,6 +50,7 @@ const KERNEL_POINTS: usize = 128;
 /// Numbers between the rows of a left side, and between kernels: what lies a power of 2 apart shares few lines of a cache.
 const GAP: usize = 16;
 const KERNEL_GAP: usize = 80;
+
 /// A convolution that is computed this way.
 pub(crate) struct Winograd {
     axes: [Axis; 2],

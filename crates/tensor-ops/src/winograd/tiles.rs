@@ -50,7 +50,7 @@ impl<K: Copy + Default> Terms<K> {
 }
 
 impl Axis {
-    pub(super) fn tiles(&self) -> usize {
+    fn tiles(&self) -> usize {
         self.places.div_ceil(TILE)
     }
 
@@ -70,12 +70,12 @@ impl Axis {
     }
 
     /// How many places a tile has, less one.
-    pub(super) fn size(&self, tile: usize) -> usize {
+    fn size(&self, tile: usize) -> usize {
         (self.places - tile * TILE).min(TILE) - 1
     }
 
     /// The pixel at a position of a phase, unless it lies outside.
-    pub(super) fn pixel(&self, position: usize, phase: usize) -> Option<usize> {
+    fn pixel(&self, position: usize, phase: usize) -> Option<usize> {
         (position * self.stride + phase).checked_sub(self.padding).filter(|&pixel| pixel < self.image)
     }
 
