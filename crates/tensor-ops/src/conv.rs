@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use crate::kernel::{Left, Start};
-use crate::parallel::{Parts, for_each_chunk, for_each_part};
+use crate::parallel::{Parts, for_each_chunk, for_each_part, pieces};
 use crate::patches::{Axis, Packing, Patches};
 use crate::product::Transpose;
 use crate::scalar::Buffer;
@@ -24,8 +24,9 @@ use crate::{Error, Result, Scalar, Shape, Tensor, View};
 
 /// Places whose patches are copied together.
 const PLACES: usize = 96;
-/// Numbers of a patch that the gradient of a kernel takes at a time.
+/// Numbers of a patch that the gradient of a kernel takes at a time, at most and at least.
 const KERNEL_ROWS: usize = 192;
+const FEWEST_KERNEL_ROWS: usize = 8;
 /// Up to so many channels, a transposed convolution multiplies first and then adds what falls on the same pixel: a
 /// product with so few columns would leave most of each register empty.
 const FEW_CHANNELS: usize = 4;
@@ -151,8 +152,10 @@ impl Convolution {
         }
         let patches = Patches { source: image.data(), channels: sizes.channels, axes: self.forward_axes() };
         let (filters, cost) = (sizes.filters, sizes.multiply_adds());
-        for_each_chunk(gradient.data_mut(), KERNEL_ROWS * filters, cost, |index, block| {
-            let first = index * KERNEL_ROWS;
+        let most = patches.inner().div_ceil(FEWEST_KERNEL_ROWS);
+        let rows = patches.inner().div_ceil(pieces(cost, most)).min(KERNEL_ROWS);
+        for_each_chunk(gradient.data_mut(), rows * filters, cost, |index, block| {
+            let first = index * rows;
             patches.add_products(first..first + block.len() / filters, grad_output.data(), filters, block);
         });
         Ok(())

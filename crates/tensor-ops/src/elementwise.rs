@@ -13,7 +13,7 @@ use crate::{Error, Result, Scalar, Tensor, View, all_finite};
 const CHUNK: usize = 1 << 14;
 
 /// What so many elements cost, in the units of `for_each_chunk`: a cheap guess for a function like `exp`.
-fn work(elements: usize) -> usize {
+pub(crate) fn elements_cost(elements: usize) -> usize {
     elements * 8
 }
 
@@ -21,7 +21,7 @@ fn work(elements: usize) -> usize {
 pub fn map<T: Scalar>(input: View<'_, T>, output: &mut Tensor<T>, f: impl Fn(T) -> T + Sync + Send) {
     output.resize(input.shape());
     let source = input.data();
-    for_each_chunk(output.data_mut(), CHUNK, work(source.len()), |index, chunk| {
+    for_each_chunk(output.data_mut(), CHUNK, elements_cost(source.len()), |index, chunk| {
         let source = &source[index * CHUNK..][..chunk.len()];
         vectorised(|| chunk.iter_mut().zip(source).for_each(|(y, &x)| *y = f(x)));
     });
@@ -29,7 +29,7 @@ pub fn map<T: Scalar>(input: View<'_, T>, output: &mut Tensor<T>, f: impl Fn(T) 
 
 /// `tensor[i] = f(tensor[i])`.
 pub fn map_in_place<T: Scalar>(tensor: &mut Tensor<T>, f: impl Fn(T) -> T + Sync + Send) {
-    let cost = work(tensor.shape().len());
+    let cost = elements_cost(tensor.shape().len());
     for_each_chunk(tensor.data_mut(), CHUNK, cost, |_, chunk| map_slice(chunk, &f));
 }
 
@@ -51,7 +51,7 @@ pub fn zip<T: Scalar>(
     check_same_len("zip", a.shape().len(), b)?;
     output.resize(a.shape());
     let (a, b) = (a.data(), b.data());
-    for_each_chunk(output.data_mut(), CHUNK, work(a.len()), |index, chunk| {
+    for_each_chunk(output.data_mut(), CHUNK, elements_cost(a.len()), |index, chunk| {
         let a = &a[index * CHUNK..][..chunk.len()];
         let b = &b[index * CHUNK..][..chunk.len()];
         vectorised(|| chunk.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b)));
@@ -70,7 +70,7 @@ pub fn zip_in_place<T: Scalar>(
 ) -> Result<()> {
     check_same_len("zip_in_place", tensor.shape().len(), other)?;
     let other = other.data();
-    for_each_chunk(tensor.data_mut(), CHUNK, work(other.len()), |index, chunk| {
+    for_each_chunk(tensor.data_mut(), CHUNK, elements_cost(other.len()), |index, chunk| {
         let other = &other[index * CHUNK..][..chunk.len()];
         vectorised(|| chunk.iter_mut().zip(other).for_each(|(x, &y)| *x = f(*x, y)));
     });
@@ -93,7 +93,7 @@ pub fn update<T: Scalar, const N: usize>(
     }
     let targets = targets.map(|target| Parts::new(target.data_mut()));
     let finite = AtomicBool::new(true);
-    for_each_part(len.div_ceil(CHUNK), work(len), |chunk| {
+    for_each_part(len.div_ceil(CHUNK), elements_cost(len), |chunk| {
         let first = chunk * CHUNK;
         let len = CHUNK.min(len - first);
         // SAFETY: chunks do not overlap.

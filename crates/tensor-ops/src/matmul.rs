@@ -6,10 +6,14 @@
 
 #![allow(unsafe_code, reason = "panels are written through pointers")]
 
-use crate::kernel::{Left, PANEL, Panel, Right, Size, Start};
-use crate::parallel::Parts;
+use crate::elementwise::elements_cost;
+use crate::kernel::{Left, Panel, Right, Size, Start};
+use crate::parallel::{Parts, for_each_part};
 use crate::product::{Matrix, Product};
 use crate::{Error, Result, Scalar, Tensor, View};
+
+/// Columns that are summed up together: two lines of a cache.
+const COLUMNS: usize = 32;
 
 /// `output = lhs rhs`.
 ///
@@ -82,13 +86,14 @@ pub fn add_rows<T: Scalar>(input: View<'_, T>, output: &mut Tensor<T>) -> Result
     // The product with a row of ones, each of them the same one.
     let lhs = Left { data: &[T::one()], row: 0, inner: 0 };
     let output = Parts::new(output.data_mut());
-    for first in (0..columns).step_by(PANEL) {
-        let size = Size { rows: 1, inner: rows, columns: PANEL.min(columns - first) };
+    for_each_part(columns.div_ceil(COLUMNS), elements_cost(rows * columns), |part| {
+        let first = part * COLUMNS;
+        let size = Size { rows: 1, inner: rows, columns: COLUMNS.min(columns - first) };
         let rhs = Right { data: input.data().get(first..).unwrap_or_default(), row: columns };
         let panel = Panel { size, lhs, rhs, start: Start::Output, output: output.at(first), stride: columns };
-        // SAFETY: the panel lies within the output.
+        // SAFETY: the panel lies within the output, and no other has its columns.
         unsafe { panel.multiply() };
-    }
+    });
     Ok(())
 }
 

@@ -138,6 +138,7 @@ impl<'a, T: Scalar> Product<'a, T> {
         let small = inner * columns <= SMALL;
         let layout = match (lines, in_place || small) {
             (true, _) => Layout::lines(self.size),
+            (_, true) if rows < FEWEST_ROWS => Layout::columns(self.size),
             (_, true) => Layout::rows(self.size),
             _ => Layout { rows: rows.min(BLOCK_ROWS), columns: columns.min(BLOCK_COLUMNS) },
         };
@@ -400,6 +401,13 @@ impl Layout {
         let pieces = pieces(size.rows * size.inner * size.columns, size.rows / FEWEST_ROWS);
         let cached = (CACHED / size.columns).clamp(FEWEST_ROWS, BLOCK_ROWS);
         Self { rows: size.rows.div_ceil(pieces).min(cached), columns: size.columns }
+    }
+
+    /// All rows, and whole panels.
+    fn columns(size: Size) -> Self {
+        let panels = size.columns.div_ceil(PANEL);
+        let pieces = pieces(size.rows * size.inner * size.columns, panels);
+        Self { rows: size.rows, columns: panels.div_ceil(pieces) * PANEL }
     }
 
     fn tasks(self, size: Size) -> usize {

@@ -1,13 +1,16 @@
 //! Tensors that own their numbers, and views that borrow them.
 
+use std::fmt;
 use std::ops::Range;
 
+use crate::elementwise::map_in_place;
 use crate::{Error, Result, Scalar, Shape};
 
 /// Numbers in row-major order, with a shape.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Tensor<T> {
     shape: Shape,
+    /// As many as the shape holds, or more: what a larger shape has left.
     data: Vec<T>,
 }
 
@@ -73,21 +76,32 @@ impl<T: Scalar> Tensor<T> {
     pub fn resize(&mut self, shape: impl Into<Shape>) {
         let shape = shape.into();
         // First what may panic: the shape is never larger than the data.
-        self.data.resize(shape.len(), T::zero());
+        if self.data.len() < shape.len() {
+            self.data.resize(shape.len(), T::zero());
+        }
         self.shape = shape;
     }
 
     /// Makes this a copy of `view`, in the memory it has.
     pub fn copy_from(&mut self, view: View<'_, T>) {
         self.resize(view.shape);
-        self.data.copy_from_slice(view.data);
+        self.data_mut().copy_from_slice(view.data);
     }
 
     /// Sets every element.
     pub fn fill(&mut self, value: T) {
-        self.data.fill(value);
+        map_in_place(self, |_| value);
     }
 
+    /// The same numbers in the other precision.
+    #[must_use]
+    pub fn cast<U: Scalar>(&self) -> Tensor<U> {
+        Tensor { shape: self.shape, data: self.data().iter().map(|x| U::from_f64(x.as_f64())).collect() }
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "the shape is never larger than the data")]
+impl<T> Tensor<T> {
     /// The sizes of the axes.
     #[must_use]
     pub fn shape(&self) -> Shape {
@@ -97,24 +111,30 @@ impl<T: Scalar> Tensor<T> {
     /// The elements, row by row.
     #[must_use]
     pub fn data(&self) -> &[T] {
-        &self.data
+        &self.data[..self.shape.len()]
     }
 
     /// The elements, row by row, to be changed.
     pub fn data_mut(&mut self) -> &mut [T] {
-        &mut self.data
+        &mut self.data[..self.shape.len()]
     }
 
     /// The whole tensor, borrowed.
     #[must_use]
     pub fn view(&self) -> View<'_, T> {
-        View { shape: self.shape, data: &self.data }
+        View { shape: self.shape, data: self.data() }
     }
+}
 
-    /// The same numbers in the other precision.
-    #[must_use]
-    pub fn cast<U: Scalar>(&self) -> Tensor<U> {
-        Tensor { shape: self.shape, data: self.data.iter().map(|x| U::from_f64(x.as_f64())).collect() }
+impl<T: PartialEq> PartialEq for Tensor<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.view() == other.view()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Tensor<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tensor").field("shape", &self.shape).field("data", &self.data()).finish()
     }
 }
 
@@ -213,7 +233,10 @@ mod tests {
         let mut buffer = Tensor::<f32>::zeros([8, 8]);
         let before = buffer.data().as_ptr();
         buffer.resize([2, 3]);
+        buffer.fill(1.0);
+        assert_eq!((buffer.data(), &buffer), (&[1.0; 6][..], &Tensor::full([2, 3], 1.0)));
         buffer.resize([64]);
-        assert_eq!((buffer.data().as_ptr(), buffer.shape()), (before, Shape::from([64])));
+        assert_eq!((buffer.data().as_ptr(), buffer.data().len()), (before, 64));
+        assert_eq!(buffer.shape(), Shape::from([64]));
     }
 }

@@ -42,6 +42,7 @@ use crate::scalar::Buffer;
 const FEWEST_CHANNELS: usize = 16;
 /// What it costs to make a number of a transformed kernel, and one that is summed up to or from a point, in multiply-adds.
 const KERNEL_COST: usize = 8;
+const TURN_COST: usize = 8;
 const POINT_COST: usize = 6;
 /// Numbers in the points of so many images as are worked on together: they fill a second-level cache.
 const CACHED: usize = 1 << 17;
@@ -257,10 +258,11 @@ impl Winograd {
             let packed = Parts::new(kernels);
             if transposed {
                 T::with_buffer(Buffer::Panel, kernel.len(), |turned| {
-                    let taps = kernel.chunks_exact(channels * filters);
-                    for (lines, packed) in taps.zip(turned.chunks_exact_mut(channels * filters)) {
+                    let tap = channels * filters;
+                    for_each_chunk(turned, tap, kernel.len() * TURN_COST, |index, packed| {
+                        let lines = &kernel[index * tap..][..tap];
                         T::transpose(Transpose { lines, line: filters, packed, width: channels });
-                    }
+                    });
                     self.pack(packing, turned, channels, &packed);
                 });
             } else {
