@@ -24,6 +24,9 @@ const SUMMING: usize = 8;
 /// Registers along the rows in a flipped product, and the most numbers that they hold.
 const REGISTERS: usize = 4;
 const MOST_LINE: usize = 64;
+/// Up to so many rows are computed in tiles of up to so many registers along the columns.
+const FEW_ROWS: usize = 2;
+const MOST_COLUMNS: usize = 4;
 /// Inner elements that are worked on before the next look at how many are left.
 const UNROLLED: usize = 2;
 
@@ -107,8 +110,10 @@ impl<T: Scalar> Kernel<T> for Panel<'_, T> {
         let columns = self.size.columns - rest.columns();
         // SAFETY: the caller's promise, and all of these columns lie within the panel.
         unsafe {
-            for first in (0..columns).step_by(L::COUNT * L::COLUMNS) {
-                self.columns::<L>(first, (L::COUNT * L::COLUMNS).min(columns - first));
+            // Few rows leave registers for more columns, and would wait for their own sums without them.
+            let wide = L::COUNT * if self.size.rows <= FEW_ROWS { MOST_COLUMNS } else { L::COLUMNS };
+            for first in (0..columns).step_by(wide) {
+                self.columns::<L>(first, wide.min(columns - first));
             }
             match rest {
                 Rest::None => {}
@@ -164,13 +169,11 @@ impl<T: Scalar> Panel<'_, T> {
         let last = width - (registers - 1) * L::COUNT;
         // SAFETY: the caller's promise.
         unsafe {
-            if registers == 1 {
-                self.rows::<L, 1>(first, last);
-            } else if const { L::COLUMNS == 2 } || registers == 2 {
-                self.rows::<L, 2>(first, last);
-            } else if const { L::COLUMNS > 2 } {
-                // Not compiled where there are none so wide.
-                if registers == 3 { self.rows::<L, 3>(first, last) } else { self.rows::<L, 4>(first, last) }
+            match registers {
+                1 => self.rows::<L, 1>(first, last),
+                2 => self.rows::<L, 2>(first, last),
+                3 => self.rows::<L, 3>(first, last),
+                _ => self.rows::<L, 4>(first, last),
             }
         }
     }
@@ -369,16 +372,19 @@ impl<T: Scalar, const C: usize, const ALONG: bool> Kernel<T> for Rows<'_, T, C, 
     #[inline(always)]
     unsafe fn run<L: Lanes<T>>(self) {
         let Self { panel, first, last } = self;
+        // Tiles as even as they can be: a tile of one or two rows would wait for its own sums.
+        let tiles = panel.size.rows.div_ceil(if const { C > L::COLUMNS } { FEW_ROWS } else { L::ROWS });
+        let (each, more) = (panel.size.rows / tiles, panel.size.rows % tiles);
         let mut row = 0;
-        while row < panel.size.rows {
-            // Tiles as even as they can be: a tile of one or two rows would wait for its own sums.
-            let left = panel.size.rows - row;
-            let rows = left.div_ceil(left.div_ceil(L::ROWS));
+        for tile in 0..tiles {
+            let rows = each + usize::from(tile < more);
             // SAFETY: `rows` rows from `row` on lie within the output.
             unsafe {
                 match rows {
                     1 => panel.tile::<L, 1, C, ALONG>(row, first, last),
                     2 => panel.tile::<L, 2, C, ALONG>(row, first, last),
+                    // Never taken, and so not compiled: tiles so wide have no more rows.
+                    _ if const { C > L::COLUMNS } => {}
                     3 => panel.tile::<L, 3, C, ALONG>(row, first, last),
                     4 => panel.tile::<L, 4, C, ALONG>(row, first, last),
                     5 => panel.tile::<L, 5, C, ALONG>(row, first, last),
