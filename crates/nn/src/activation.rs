@@ -251,8 +251,8 @@ fn add_curved<T: Scalar>(
 
 #[inline(always)]
 fn relu<T: Scalar>(x: T) -> T {
-    // The sum is for -0, and keeps the compiler from storing in place only what changes: AMD's processors take as long for
-    // such a store as for a dozen others.
+    // The sum makes 0 of -0, and keeps the compiler from storing in place only what changes, under a mask: AMD's processors
+    // take as long for such a store as for a dozen others.
     (if x < T::zero() { T::zero() } else { x }) + T::zero()
 }
 

@@ -40,7 +40,8 @@ use crate::scalar::Buffer;
 
 /// Fewer channels or filters make products too narrow.
 const FEWEST_CHANNELS: usize = 16;
-/// What it costs to make a number of a transformed kernel, and one that is summed up to or from a point, in multiply-adds.
+/// What it costs to make a number of a transformed kernel, to turn one of a kernel, and to make one that is summed up to or
+/// from a point, in multiply-adds.
 const KERNEL_COST: usize = 8;
 const TURN_COST: usize = 8;
 const POINT_COST: usize = 6;
