@@ -147,8 +147,9 @@ impl Soak {
         let at = |epochs: u64| checkpoints.join(format!("{epochs}.safetensors"));
         let mut goes_on =
             || child.try_wait().map(|status| status.is_none()).map_err(|error| error.to_string());
-        // A tenth of the run, in which buffers and heap come to their size; and the end, before the pictures.
-        let (begun, end) = (at(epochs / 10 / 200 * 200), at(epochs));
+        // A tenth of the run, in which buffers and heap come to their size; and the last stage before the end, where pictures
+        // are drawn.
+        let (begun, end) = (at(epochs / 10 / 200 * 200), at(epochs.saturating_sub(1) / 200 * 200));
         while !begun.exists() && goes_on()? {
             sleep(Duration::from_millis(1));
         }
