@@ -75,7 +75,9 @@ fn hold_at_degenerate_and_blocked_sizes() {
 #[test]
 fn hold_where_sides_are_packed_and_where_nalgebra_multiplies() {
     // Right sides that are packed as a whole, or for each block; left sides that lie far apart; many inner blocks.
-    for (m, k, n) in [(30, 70, 90), (30, 600, 70), (200, 300, 140), (5, 300, 300), (400, 257, 130)] {
+    for (m, k, n) in
+        [(30, 70, 90), (30, 600, 70), (200, 300, 140), (5, 300, 300), (400, 257, 130), (20, 128, 256)]
+    {
         check::<f32>(m, k, n);
         check::<f64>(m, k, n);
     }
@@ -84,7 +86,9 @@ fn hold_where_sides_are_packed_and_where_nalgebra_multiplies() {
 
 #[test]
 fn add_a_row_and_do_what_follows() {
-    for (m, k, n) in [(1, 3, 1), (7, 5, 1), (30, 4, 50), (30, 70, 90), (300, 200, 300), (520, 512, 512)] {
+    for (m, k, n) in
+        [(1, 3, 1), (7, 5, 1), (30, 4, 50), (30, 70, 90), (16, 64, 900), (300, 200, 300), (520, 512, 512)]
+    {
         let (lhs, rhs, row) = (integers::<f64>(m, k, 1), integers::<f64>(k, n, 2), integers(1, n, 3));
         let (mut plain, mut found) = (Tensor::zeros([m, n]), Tensor::full([m, n], f64::NAN));
         matmul(lhs.view(), rhs.view(), &mut plain).unwrap();
@@ -131,7 +135,9 @@ fn have_the_same_bits_at_any_thread_count() {
         })
     };
     for (product, lhs_transposed, rhs_transposed) in products::<f32>() {
-        for (m, k, n) in [(517, 130, 93), (100, 50, 50), (640, 600, 640), (200, 300, 300), (64, 2, 1)] {
+        for (m, k, n) in
+            [(517, 130, 93), (100, 50, 50), (640, 600, 640), (200, 300, 300), (64, 2, 1), (16, 64, 900)]
+        {
             let lhs = if lhs_transposed { random(k, m) } else { random(m, k) };
             let rhs = if rhs_transposed { random(n, k) } else { random(k, n) };
             let run = |threads| {
