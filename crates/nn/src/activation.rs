@@ -251,9 +251,7 @@ fn add_curved<T: Scalar>(
 
 #[inline(always)]
 fn relu<T: Scalar>(x: T) -> T {
-    // The sum makes 0 of -0, and keeps the compiler from storing in place only what changes, under a mask: AMD's processors
-    // take as long for such a store as for a dozen others.
-    (if x < T::zero() { T::zero() } else { x }) + T::zero()
+    if x <= T::zero() { T::zero() } else { x }
 }
 
 fn leaky_relu<T: Scalar>(negative_slope: f64) -> impl Fn(T) -> T {
