@@ -49,7 +49,20 @@ pub trait Lanes<T>: Copy {
         // SAFETY: the caller vouches for the instructions.
         unsafe { [a.sum(), b.sum(), c.sum(), d.sum()] }
     }
+    /// `to[k width + i] = lines[i][k]` for i and k below [`SQUARE`].
+    #[inline(always)]
+    unsafe fn transpose(lines: [*const T; SQUARE], to: *mut T, width: usize) {
+        for (i, line) in lines.into_iter().enumerate() {
+            for k in 0..SQUARE {
+                // SAFETY: the caller vouches for all of these numbers.
+                unsafe { to.add(k * width + i).write(line.add(k).read()) };
+            }
+        }
+    }
 }
+
+/// The side of the squares that matrices are transposed by.
+pub(crate) const SQUARE: usize = 8;
 
 /// Work that is compiled for each kind of registers.
 pub trait Kernel<T> {

@@ -12,8 +12,8 @@ use crate::parallel::{Parts, for_each_part};
 use crate::product::{Matrix, Product};
 use crate::{Error, Result, Scalar, Tensor, View};
 
-/// Columns that are summed up together: two lines of a cache.
-const COLUMNS: usize = 32;
+/// Columns that are summed up together: four lines of a cache.
+const COLUMNS: usize = 64;
 
 /// `output = lhs rhs`.
 ///

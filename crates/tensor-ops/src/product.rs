@@ -12,7 +12,7 @@ use nalgebra::{DMatrixView, DMatrixViewMut, Dyn};
 
 use crate::dots::Dots;
 use crate::kernel::{Left, MOST_INNER, PANEL, Panel, Right, Size, Start};
-use crate::lanes::{Kernel, Lanes};
+use crate::lanes::{Kernel, Lanes, SQUARE};
 use crate::parallel::{Parts, for_each_chunk, for_each_part, pieces};
 use crate::scalar::Buffer;
 use crate::{Error, Result, Scalar, Shape, View};
@@ -332,7 +332,7 @@ impl<'a, T: Scalar> Product<'a, T> {
     }
 }
 
-/// `packed[k width + j] = lines[j line + k]`, eight lines at a time.
+/// `packed[k width + j] = lines[j line + k]`, in squares of 8 by 8 numbers.
 pub struct Transpose<'a, T> {
     pub(crate) lines: &'a [T],
     pub(crate) line: usize,
@@ -345,21 +345,23 @@ impl<T: Scalar> Kernel<T> for Transpose<'_, T> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<T>>(self) {
-        const LINES: usize = 8;
         let Self { lines, line, packed, width } = self;
         let count = packed.len() / width;
-        let mut j = 0;
-        while j + LINES <= width {
-            let source: [&[T]; LINES] = std::array::from_fn(|i| &lines[(j + i) * line..][..count]);
-            for (k, target) in packed.chunks_exact_mut(width).enumerate() {
-                let target = &mut target[j..j + LINES];
-                for (x, source) in target.iter_mut().zip(source) {
-                    *x = source[k];
-                }
+        let (whole_j, whole_k) = (width / SQUARE * SQUARE, count / SQUARE * SQUARE);
+        for j in (0..whole_j).step_by(SQUARE) {
+            let source: [&[T]; SQUARE] = std::array::from_fn(|i| &lines[(j + i) * line..][..count]);
+            for k in (0..whole_k).step_by(SQUARE) {
+                let target = &mut packed[k * width + j..];
+                assert!(target.len() > (SQUARE - 1) * width + SQUARE - 1);
+                // SAFETY: each line has as many numbers from k on, and the last number of the target was just checked.
+                unsafe { L::transpose(source.map(|line| line.as_ptr().add(k)), target.as_mut_ptr(), width) };
             }
-            j += LINES;
+            for k in whole_k..count {
+                let target = &mut packed[k * width + j..][..SQUARE];
+                target.iter_mut().zip(source).for_each(|(x, line)| *x = line[k]);
+            }
         }
-        for j in j..width {
+        for j in whole_j..width {
             for (k, &x) in lines[j * line..][..count].iter().enumerate() {
                 packed[k * width + j] = x;
             }

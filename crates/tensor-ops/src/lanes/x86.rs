@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Lanes};
+use super::{Kernel, Lanes, SQUARE};
 
 pub(crate) fn has_avx512() -> bool {
     has_avx2()
@@ -33,7 +33,7 @@ macro_rules! lanes {
     (
         $lanes:ident, $features:literal, $type:ty, $count:literal, $rows:literal, $columns:literal,
         $set1:ident, $loadu:ident, $load_first:expr, $storeu:ident, $store_first:expr,
-        $fmadd:ident, $sum:ident, $sums:ident
+        $fmadd:ident, $sum:ident, $sums:ident $(, $transpose:ident)?
     ) => {
         impl Lanes<$type> for $lanes {
             const COUNT: usize = $count;
@@ -99,6 +99,14 @@ macro_rules! lanes {
                 // SAFETY: as above.
                 unsafe { $sums(all[0].0, all[1].0, all[2].0, all[3].0) }
             }
+
+            $(
+                #[inline(always)]
+                unsafe fn transpose(lines: [*const $type; SQUARE], to: *mut $type, width: usize) {
+                    // SAFETY: as above; and for the memory.
+                    unsafe { $transpose(lines, to, width) }
+                }
+            )?
         }
     };
 }
@@ -266,6 +274,31 @@ unsafe fn sums_8_f32(a: __m256, b: __m256, c: __m256, d: __m256) -> [f32; 4] {
     sums
 }
 
+/// As [`Lanes::transpose`]: numbers change places within quarters of a square, then the quarters theirs.
+#[inline(always)]
+unsafe fn transpose_f32(lines: [*const f32; SQUARE], to: *mut f32, width: usize) {
+    // SAFETY: the caller vouches for the instructions and the memory.
+    unsafe {
+        let half = |line: usize, k: usize| _mm_loadu_ps(lines[line].add(k));
+        for k in [0, 4] {
+            // Lines 0 to 3 in the lower half of a register, 4 to 7 in the upper one.
+            let both = |line| _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(line, k)), half(line + 4, k));
+            let [a, b, c, d] = [both(0), both(1), both(2), both(3)];
+            let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+            let (ab_2, cd_2) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+            let columns = [
+                _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd),
+                _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd),
+                _mm256_shuffle_ps::<0b01_00_01_00>(ab_2, cd_2),
+                _mm256_shuffle_ps::<0b11_10_11_10>(ab_2, cd_2),
+            ];
+            for (i, column) in columns.into_iter().enumerate() {
+                _mm256_storeu_ps(to.add((k + i) * width), column);
+            }
+        }
+    }
+}
+
 macro_rules! sums {
     ($sums:ident, $sum:ident, $lanes:ty, $type:ty) => {
         #[inline(always)]
@@ -292,7 +325,8 @@ lanes!(
     |to, count, x| _mm512_mask_storeu_ps(to, bits_16(count), x),
     _mm512_fmadd_ps,
     sum_16_f32,
-    sums_16_f32
+    sums_16_f32,
+    transpose_f32
 );
 lanes!(
     F64x8,
@@ -324,7 +358,8 @@ lanes!(
     store_first_f32,
     _mm256_fmadd_ps,
     sum_8_f32,
-    sums_8_f32
+    sums_8_f32,
+    transpose_f32
 );
 lanes!(
     F64x4,
