@@ -282,7 +282,8 @@ unsafe fn transpose_f32(lines: [*const f32; SQUARE], to: *mut f32, width: usize)
         let half = |line: usize, k: usize| _mm_loadu_ps(lines[line].add(k));
         for k in [0, 4] {
             // Lines 0 to 3 in the lower half of a register, 4 to 7 in the upper one.
-            let both = |line| _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(line, k)), half(line + 4, k));
+            let both =
+                |line| _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(line, k)), half(line + 4, k));
             let [a, b, c, d] = [both(0), both(1), both(2), both(3)];
             let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
             let (ab_2, cd_2) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
