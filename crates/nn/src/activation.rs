@@ -256,14 +256,14 @@ fn relu<T: Scalar>(x: T) -> T {
 
 fn leaky_relu<T: Scalar>(negative_slope: f64) -> impl Fn(T) -> T {
     let slope = T::from_f64(negative_slope);
-    move |x| x * if x < T::zero() { slope } else { T::one() }
+    move |x| x * if x <= T::zero() { slope } else { T::one() }
 }
 
 fn elu<T: Scalar>(alpha: f64) -> impl Fn(T) -> T {
     let alpha = T::from_f64(alpha);
     move |x| {
-        let below = alpha * exp_m1_of_negative(if x < T::zero() { x } else { T::zero() });
-        if x < T::zero() { below } else { x }
+        let below = alpha * exp_m1_of_negative(if x <= T::zero() { x } else { T::zero() });
+        if x <= T::zero() { below } else { x }
     }
 }
 

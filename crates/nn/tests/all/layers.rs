@@ -2,8 +2,8 @@
 
 use nn::layers::LayerConfig;
 use nn::{
-    Activation, Dual, Error, Layer, Loss, Mode, Model, Network, Optimizer, Parameter, Shape, Tensor, View,
-    Wanted, Workspace,
+    Activation, Dual, DualNumber, Error, Layer, Loss, Mode, Model, Network, Optimizer, Parameter, Shape,
+    Tensor, View, Wanted, Workspace,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -658,6 +658,12 @@ fn slopes_at_a_kink_are_those_from_the_left() {
     ] {
         activation.backward(zero.view(), zero.view(), one.view(), &mut slope).unwrap();
         assert_eq!(slope.data(), [expected], "{activation:?}");
+        // Its forward passes, by themselves and in place, say the same.
+        let mut moved = [DualNumber::new(0.0, 1.0)];
+        let mut output = Tensor::default();
+        activation.forward(View::new([1], &moved).unwrap(), &mut output);
+        activation.apply(&mut moved);
+        assert_eq!([moved[0].tangent, output.data()[0].tangent], [expected; 2], "{activation:?}");
     }
     for expression in ["relu(x)", "abs(x)"] {
         let layer = format!(r#"[{{"layer": "lambda", "expression": "{expression}"}}]"#);
