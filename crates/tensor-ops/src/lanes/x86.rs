@@ -279,12 +279,16 @@ unsafe fn sums_8_f32(a: __m256, b: __m256, c: __m256, d: __m256) -> [f32; 4] {
 unsafe fn transpose_f32(lines: [*const f32; SQUARE], to: *mut f32, width: usize) {
     // SAFETY: the caller vouches for the instructions and the memory.
     unsafe {
-        let half = |line: usize, k: usize| _mm_loadu_ps(lines[line].add(k));
+        let [l0, l1, l2, l3, l4, l5, l6, l7] = lines;
         for k in [0, 4] {
-            // Lines 0 to 3 in the lower half of a register, 4 to 7 in the upper one.
-            let both =
-                |line| _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(line, k)), half(line + 4, k));
-            let [a, b, c, d] = [both(0), both(1), both(2), both(3)];
+            // Four numbers of one line in the lower half of a register, four of the other in the upper one.
+            let both = |low: *const f32, high: *const f32| {
+                _mm256_insertf128_ps::<1>(
+                    _mm256_castps128_ps256(_mm_loadu_ps(low.add(k))),
+                    _mm_loadu_ps(high.add(k)),
+                )
+            };
+            let [a, b, c, d] = [both(l0, l4), both(l1, l5), both(l2, l6), both(l3, l7)];
             let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
             let (ab_2, cd_2) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
             let columns = [
