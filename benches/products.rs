@@ -18,7 +18,7 @@ type Size = [usize; 3];
 type Product = fn(View<'_, f32>, View<'_, f32>, &mut Tensor<f32>) -> Result<()>;
 
 /// Forward: G's convolutions at batch 1, D's dense layers in a D step of batch 1, then G's at batch 64 and 1,024.
-const FORWARD: [Size; 9] = [
+const FORWARD: [Size; 10] = [
     [100, 1, 50],
     [100, 50, 50],
     [100, 50, 1],
@@ -28,10 +28,11 @@ const FORWARD: [Size; 9] = [
     [6_400, 50, 50],
     [102_400, 50, 50],
     [256, 256, 256],
+    [512, 512, 512],
 ];
 
 /// The gradients of the kernels of the same layers, in the same order.
-const KERNELS: [Size; 9] = [
+const KERNELS: [Size; 10] = [
     [1, 100, 50],
     [50, 100, 50],
     [50, 100, 1],
@@ -41,10 +42,11 @@ const KERNELS: [Size; 9] = [
     [50, 6_400, 50],
     [50, 102_400, 50],
     [256, 256, 256],
+    [512, 512, 512],
 ];
 
 /// The gradients of the inputs of the same layers, in the same order.
-const INPUTS: [Size; 9] = [
+const INPUTS: [Size; 10] = [
     [100, 50, 1],
     [100, 50, 50],
     [100, 1, 50],
@@ -54,6 +56,7 @@ const INPUTS: [Size; 9] = [
     [6_400, 50, 50],
     [102_400, 50, 50],
     [256, 256, 256],
+    [512, 512, 512],
 ];
 
 /// From this many multiply-adds on a product is measured on two threads too.

@@ -1,8 +1,8 @@
 //! Matrix products into a buffer of the caller's.
 //!
 //! Operands of any rank are read as matrices: the last axis is the columns, all others together the rows. nalgebra
-//! multiplies large matrices; for thin and small ones, and where more is to be done in the same pass, there is a
-//! kernel of this crate's. Which one it is, and how the output is cut into blocks, depends on the shapes alone.
+//! multiplies large matrices of which the left one is transposed, as weight gradients are; for all others a kernel of
+//! this crate's is faster. Which one it is, and how the output is cut into blocks, depends on the shapes alone.
 
 #![allow(unsafe_code, reason = "panels are written through pointers")]
 

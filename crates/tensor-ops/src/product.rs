@@ -20,7 +20,8 @@ use crate::{Error, Result, Scalar, Shape, View};
 /// Rows and columns of the output in one block at most: so many that packing costs little beside multiplying.
 const BLOCK_ROWS: usize = 192;
 const BLOCK_COLUMNS: usize = 128;
-/// From this size of all three sides on, nalgebra is as fast as the kernel here, and multiplies blocks of up to so many rows.
+/// From this size of all three sides on, nalgebra multiplies a transposed left side faster than the kernel here does, in
+/// blocks of up to so many rows.
 const LARGE: usize = 512;
 const LARGE_ROWS: usize = 256;
 /// Rows in one block at least, where there are more.
@@ -35,7 +36,7 @@ const BLOCK_ACROSS: usize = 64;
 const SMALL: usize = 1 << 15;
 /// Up to so many rows, a transposed right side is read line by line instead of being packed.
 const FEW_ROWS: usize = 4;
-/// From this distance on between neighbours, a left side is packed before it is used.
+/// From this distance on between its lines, a left side that is read across them is packed before it is used.
 const FAR: usize = 256;
 
 /// A matrix in memory, as it lies there or transposed.
@@ -131,8 +132,10 @@ impl<'a, T: Scalar> Product<'a, T> {
             return product.compute(start, output, then);
         }
         let lines = !self.lhs.transposed && (columns == 1 || self.rhs.transposed && rows <= FEW_ROWS);
-        if rows.min(inner).min(columns) >= LARGE {
-            return self.by_nalgebra(start, output, then);
+        if let (true, Start::Output, None) = (self.lhs.transposed, start, &then)
+            && rows.min(inner).min(columns) >= LARGE
+        {
+            return self.add_by_nalgebra(output);
         }
         let in_place = !self.rhs.transposed && (columns <= PANEL || rows < FEWEST_ROWS);
         let small = inner * columns <= SMALL;
@@ -175,10 +178,9 @@ impl<'a, T: Scalar> Product<'a, T> {
         });
     }
 
-    /// A large product, a block of rows at a time.
-    fn by_nalgebra(self, start: Start<'_, T>, output: &mut [T], then: Option<impl Fn(&mut [T]) + Sync>) {
+    /// Adds a large product whose left side is transposed to the output, a block of rows at a time.
+    fn add_by_nalgebra(self, output: &mut [T]) {
         let Size { rows, inner, columns } = self.size;
-        let left = self.lhs.as_left();
         // nalgebra counts columns first, so a row-major matrix is, to it, the transpose: (lhs rhs)^T = rhs^T lhs^T.
         let (rhs_row, rhs_column) = self.rhs.strides();
         let rhs = DMatrixView::from_slice_with_strides_generic(
@@ -191,26 +193,20 @@ impl<'a, T: Scalar> Product<'a, T> {
         // Even blocks: of a few rows, a remainder would take nalgebra's slow way, which reads beyond strided operands.
         let block_rows = rows.div_ceil(rows.div_ceil(LARGE_ROWS));
         for_each_chunk(output, block_rows * columns, rows * inner * columns, |block, output| {
-            let rows = output.len() / columns;
+            let block_rows = block * block_rows..block * block_rows + output.len() / columns;
             let lhs = DMatrixView::from_slice_with_strides_generic(
-                &left.data[block * block_rows * left.row..],
+                &self.lhs.data[block_rows.start..],
                 Dyn(inner),
+                Dyn(block_rows.len()),
                 Dyn(rows),
-                Dyn(left.inner),
-                Dyn(left.row),
+                Dyn(1),
             );
-            let keep = match start {
-                Start::Zero => T::zero(),
-                Start::Row(row) => {
-                    output.chunks_exact_mut(columns).for_each(|line| line.copy_from_slice(row));
-                    T::one()
-                }
-                Start::Output => T::one(),
-            };
-            DMatrixViewMut::from_slice(output, columns, rows).gemm(T::one(), &rhs, &lhs, keep);
-            if let Some(then) = &then {
-                then(output);
-            }
+            DMatrixViewMut::from_slice(output, columns, block_rows.len()).gemm(
+                T::one(),
+                &rhs,
+                &lhs,
+                T::one(),
+            );
         });
     }
 
@@ -257,7 +253,7 @@ impl<'a, T: Scalar> Product<'a, T> {
         let Size { inner, columns, .. } = self.size;
         let left = self.lhs.as_left();
         let in_place = matches!(right, RightSide::InPlace);
-        let far = !in_place && left.row.max(left.inner) >= FAR && block.rows > 1;
+        let far = !in_place && left.inner >= FAR && block.rows > 1;
         let step = if left.inner == 1 { BLOCK_INNER } else { BLOCK_ACROSS };
         let step = step.min(inner.max(1));
         let rows_len = if far { block.rows * step } else { 0 };
@@ -369,15 +365,9 @@ impl<T: Scalar> Kernel<T> for Transpose<'_, T> {
     }
 }
 
-/// Copies a left side so that what the kernel reads together lies together.
+/// Copies a left side that is read across its lines, so that these lie next to each other.
 fn pack_left<'b, T: Scalar>(lhs: Left<'_, T>, rows: usize, inner: usize, packed: &'b mut [T]) -> Left<'b, T> {
     let packed = &mut packed[..rows * inner];
-    if lhs.inner == 1 {
-        for (line, row) in packed.chunks_exact_mut(inner).zip(0..rows) {
-            line.copy_from_slice(&lhs.data[row * lhs.row..][..inner]);
-        }
-        return Left { data: packed, row: inner, inner: 1 };
-    }
     for (line, k) in packed.chunks_exact_mut(rows).zip(0..inner) {
         line.copy_from_slice(&lhs.data[k * lhs.inner..][..rows]);
     }

@@ -74,7 +74,7 @@ fn hold_at_degenerate_and_blocked_sizes() {
 
 #[test]
 fn hold_where_sides_are_packed_and_where_nalgebra_multiplies() {
-    // Right sides that are packed as a whole, or for each block; left sides that lie far apart; many inner blocks.
+    // Right sides that are packed as a whole, or for each block; left sides whose lines lie far apart; many inner blocks.
     for (m, k, n) in
         [(30, 70, 90), (30, 600, 70), (200, 300, 140), (5, 300, 300), (400, 257, 130), (20, 128, 256)]
     {
