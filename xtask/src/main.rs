@@ -202,7 +202,7 @@ fn bench(args: &[OsString]) -> Outcome {
         [first, only] if first == "--peers" => peers::compare(&root()?, Some(&only.to_string_lossy())),
         [only] if only == "--scaling" => peers::scale(&root()?),
         _ => {
-            let mut command = cargo(&["bench", "--package", "benches", "--benches"]);
+            let mut command = cargo(&["bench", "--package", "benches"]);
             command.args(args);
             hand_over(command)
         }
