@@ -2,7 +2,7 @@
 //!
 //! Operands of any rank are read as matrices: the last axis is the columns, all others together the rows. nalgebra
 //! multiplies large matrices of which the left one is transposed, as weight gradients are; for all others a kernel of
-//! this crate's is faster. Which one it is, and how the output is cut into blocks, depends on the shapes alone.
+//! this crate's is faster. Which one it is, and how the output is cut into blocks, depends on the function and the shapes.
 
 #![allow(unsafe_code, reason = "panels are written through pointers")]
 

@@ -178,7 +178,7 @@ impl<'a, T: Scalar> Product<'a, T> {
         });
     }
 
-    /// Adds a large product whose left side is transposed to the output, a block of rows at a time.
+    /// Adds to the output a large product, whose left side is transposed, a block of rows at a time.
     fn add_by_nalgebra(self, output: &mut [T]) {
         let Size { rows, inner, columns } = self.size;
         // nalgebra counts columns first, so a row-major matrix is, to it, the transpose: (lhs rhs)^T = rhs^T lhs^T.
@@ -193,20 +193,15 @@ impl<'a, T: Scalar> Product<'a, T> {
         // Even blocks: of a few rows, a remainder would take nalgebra's slow way, which reads beyond strided operands.
         let block_rows = rows.div_ceil(rows.div_ceil(LARGE_ROWS));
         for_each_chunk(output, block_rows * columns, rows * inner * columns, |block, output| {
-            let block_rows = block * block_rows..block * block_rows + output.len() / columns;
+            let (first, count) = (block * block_rows, output.len() / columns);
             let lhs = DMatrixView::from_slice_with_strides_generic(
-                &self.lhs.data[block_rows.start..],
+                &self.lhs.data[first..],
                 Dyn(inner),
-                Dyn(block_rows.len()),
+                Dyn(count),
                 Dyn(rows),
                 Dyn(1),
             );
-            DMatrixViewMut::from_slice(output, columns, block_rows.len()).gemm(
-                T::one(),
-                &rhs,
-                &lhs,
-                T::one(),
-            );
+            DMatrixViewMut::from_slice(output, columns, count).gemm(T::one(), &rhs, &lhs, T::one());
         });
     }
 
